@@ -1,0 +1,3 @@
+"""lorabench: the terminal workbench for LoRA."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,28 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real adapters by others and weightwatcher's results; it lies beside the checkout."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the shared data are not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The sample adapters that the project ships."""
+    return REPOSITORY / "sample_adapters"
