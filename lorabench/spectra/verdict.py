@@ -1,0 +1,36 @@
+"""One word for a layer, by rule, with the reason in a sentence."""
+
+from __future__ import annotations
+
+from lorabench.spectra.model import Alpha, Part, Verdict
+
+HEAVY, RANDOM = 2.0, 6.0
+"""Class borders of alpha by Martin & Mahoney: very heavy-tailed below 2, random-like above 6."""
+
+USUAL = 4.0
+"""Their usual range for well-trained layers is from 2 to this."""
+
+
+def judge(alpha: Alpha | None, points: int, part: Part = "ΔW") -> Verdict:
+    """Return the verdict on a layer that is alive, of which `points` eigenvalues stand above rounding."""
+    if alpha is None:
+        few = "1 eigenvalue stands" if points == 1 else f"{points} equal eigenvalues stand"
+        return Verdict("undecided", f"{few} above rounding: a power law needs two that differ.")
+    value, tail = alpha.fit.alpha, alpha.fit.tail
+    known = f"alpha {value:.3g}, 90 % interval {alpha.low:.3g}–{alpha.high:.3g},"
+    spanned = " and ".join(f"{border:g}" for border in (HEAVY, RANDOM) if alpha.low < border < alpha.high)
+    if spanned:
+        return Verdict(
+            "undecided", f"{known} spans {spanned}: {tail} points in the tail are too few to tell."
+        )
+    if alpha.null_low <= value <= alpha.null_high:
+        untrained = "B·A" if part == "ΔW" else part
+        band = f"{alpha.null_low:.3g}–{alpha.null_high:.3g}"
+        return Verdict("random-like", f"{known} lies where 90 % of untrained {untrained} lie, {band}.")
+    if value > RANDOM:
+        return Verdict("random-like", f"{known} is above {RANDOM:g}: no heavier a tail than noise has.")
+    if value < HEAVY:
+        advice = "perhaps over-fitted or over-regularised; a smaller learning rate may help"
+        return Verdict("heavy-tailed", f"{known} is below {HEAVY:g}: {advice}.")
+    usual = f"{'in' if value <= USUAL else 'above'} the usual range of {HEAVY:g} to {USUAL:g}"
+    return Verdict("well-formed", f"{known} is between {HEAVY:g} and {RANDOM:g}, {usual}.")
