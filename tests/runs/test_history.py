@@ -1,0 +1,96 @@
+"""What a run's folder tells of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lorabench.runs import history
+from lorabench.runs.history import read_history
+
+
+def write_events(folder: Path, *events: dict[str, object], tail: str = "") -> None:
+    lines = [json.dumps({"time": 1.0 + i, **event}) for i, event in enumerate(events)]
+    (folder / "events.jsonl").write_text("\n".join(lines) + "\n" + tail)
+
+
+def log(step: int, loss: float) -> dict[str, object]:
+    return {"kind": "log", "step": step, "loss": loss}
+
+
+def test_a_folder_without_a_run_has_no_history(tmp_path: Path) -> None:
+    assert read_history(tmp_path) is None
+
+
+def test_a_configuration_alone_is_configured(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("r: 8\n")
+    assert read_history(tmp_path) == history.History("configured")
+
+
+@pytest.mark.parametrize("ending", ["finished", "stopped", "failed"])
+def test_the_last_event_is_the_state(tmp_path: Path, ending: str) -> None:
+    write_events(
+        tmp_path, {"kind": "started", "total_steps": 9}, log(3, 2.5), {"kind": ending, "reason": "so"}
+    )
+    found = read_history(tmp_path)
+    assert found == history.History(ending, 3, 9, ((3, 2.5),), "so")  # type: ignore[arg-type]
+
+
+def test_a_run_without_an_end_is_unfinished_and_its_torn_last_line_is_passed_over(tmp_path: Path) -> None:
+    write_events(tmp_path, {"kind": "started", "total_steps": 9}, log(1, 3.0), tail='{"kind": "finis')
+    found = read_history(tmp_path)
+    assert found is not None
+    assert (found.state, found.loss) == ("unfinished", 3.0)
+
+
+def test_a_resumed_run_shows_the_newer_of_repeated_steps(tmp_path: Path) -> None:
+    write_events(tmp_path, log(1, 3.0), log(2, 2.0), {"kind": "stopped"}, {"kind": "started"}, log(2, 1.5))
+    found = read_history(tmp_path)
+    assert found is not None
+    assert found.losses == ((1, 3.0), (2, 1.5))
+    assert found.state == "unfinished"
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "null", "{", "\x00\xff", '{"kind": 7}', '{"kind": ["log"]}', "[" * 100_000]
+)
+def test_lines_that_are_no_events_are_passed_over(tmp_path: Path, line: str) -> None:
+    write_events(tmp_path, log(1, 3.0), tail=line + "\n")
+    found = read_history(tmp_path)
+    assert found is not None
+    assert found.loss == 3.0
+
+
+def test_losses_that_are_not_finite_numbers_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(
+        '{"kind":"log","step":1,"loss":NaN}\n{"kind":"log","step":2,"loss":"x"}\n{"kind":"log","step":3,"loss":1}\n'
+    )
+    found = read_history(tmp_path)
+    assert found is not None
+    assert (found.step, found.losses) == (3, ((3, 1.0),))
+
+
+def test_a_long_events_file_is_read_at_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "WHOLE_FILE_BYTES", 10_000)
+    monkeypatch.setattr(history, "END_BYTES", 2_000)
+    events = [
+        {"kind": "started", "total_steps": 5000},
+        *(log(i, 1 / i) for i in range(1, 5001)),
+        {"kind": "finished"},
+    ]
+    write_events(tmp_path, *events)
+    found = read_history(tmp_path)
+    assert found is not None
+    assert (found.state, found.step, found.total_steps) == ("finished", 5000, 5000)
+    assert found.losses[0] == (1, 1.0)
+    assert len(found.losses) < 200
+
+
+def test_a_checkpoint_of_the_real_trainer_tells_step_and_losses(shared_data: Path) -> None:
+    found = read_history(shared_data / "adapters" / "roberta-agnews-r4" / "checkpoint-1000")
+    assert found is not None
+    assert (found.state, found.step) == ("checkpoint", 1000)
+    assert len(found.losses) >= 2
+    assert found.losses[-1][0] <= 1000
