@@ -7,6 +7,7 @@ weightwatcher 0.7.7, so that both sets of numbers differ in their input alone.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ def fit(eigenvalues: Float64Array, cut: float) -> PowerLaw | None:
         ks=float(tails.ks[0]),
         tail=tail,
         points=len(points),
-        sigma=(alpha - 1) / np.sqrt(tail),
+        sigma=(alpha - 1) / math.sqrt(tail),
     )
 
 
