@@ -17,7 +17,7 @@ CONFIG_NAME = "adapter_config.json"
 _LARGEST_CONFIG = 16_000_000
 # LoraConfig's own defaults: PEFT uses them where the file leaves a field out.
 _PEFT_DEFAULTS = {"r": 8, "lora_alpha": 8}
-_UNKNOWN = "The scaling is unknown and counts as 1."
+UNKNOWN = "The scaling is unknown and counts as 1."
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], list[Finding]]:
@@ -41,7 +41,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _damaged(reason: object) -> Finding:
-    return Finding("warning", f"{CONFIG_NAME} cannot be read: {visible(reason)}. {_UNKNOWN}")
+    return Finding("warning", f"{CONFIG_NAME} cannot be read: {visible(reason)}. {UNKNOWN}")
 
 
 def finite_number(value: object) -> float | None:
@@ -88,7 +88,7 @@ class LoraSettings:
         """Return rank, lora_alpha and scaling of a module, named as in the base model."""
         rank, lora_alpha = self._ranks.get(module, self._rank), self._alphas.get(module, self._lora_alpha)
         if rank is None or lora_alpha is None:
-            return ModuleSettings(rank and int(rank), lora_alpha, None)
+            return ModuleSettings(None if rank is None else int(rank), lora_alpha, None)
         scaling = lora_alpha / (math.sqrt(rank) if self.rslora else rank)
         return ModuleSettings(int(rank), lora_alpha, scaling)
 
@@ -103,7 +103,7 @@ class LoraSettings:
         patterns = mapping(config.get(key))
         found, problem = match_patterns([str(pattern) for pattern in patterns], modules)
         if problem:
-            self._warn(f"{key} cannot be applied: {problem}. {_UNKNOWN}")
+            self._warn(f"{key} cannot be applied: {problem}. {UNKNOWN}")
             return dict.fromkeys(modules)
         numbers = {
             pattern: self._checked(f"{key} of {visible(pattern)}", patterns[pattern])
@@ -115,9 +115,8 @@ class LoraSettings:
         number = finite_number(value)
         is_rank = label.startswith(("r", "rank_pattern"))
         if number is None or (is_rank and (number < 1 or not number.is_integer())):
-            self._warn(
-                f"{label} is {shorten(visible(json.dumps(value, default=str)), 40)}, which is no use. {_UNKNOWN}"
-            )
+            written = shorten(visible(json.dumps(value, default=str)), 40)
+            self._warn(f"{label} is {written}, which is no use. {UNKNOWN}")
             return None
         if number == 0:
             self._warn(f"{label} is 0: PEFT multiplies the update by zero.")

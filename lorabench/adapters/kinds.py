@@ -1,4 +1,4 @@
-"""Adapters that are not LoRA, and what each is: their update is no product B·A, so none of our numbers apply."""
+"""Adapters that are not LoRA, and what each is: their update is no s·B·A, so no number of ours applies."""
 
 from __future__ import annotations
 

@@ -37,11 +37,11 @@ class _Measures:
 
 
 def build_layers(pairs: Iterable[Pair], settings: Settings, config: Mapping[str, Any]) -> list[LoraLayer]:
-    """Turn pairs into layers, in the order of their depth; a pair that does not fit has an "error" finding."""
+    """Turn pairs into layers; one that does not fit has an "error" finding."""
     layers: list[LoraLayer] = []
     for pair in pairs:
         layers.extend(_layers_of(pair, settings[pair.target], config))
-    return sorted(layers, key=_depth)
+    return layers
 
 
 def _layers_of(pair: Pair, settings: ModuleSettings, config: Mapping[str, Any]) -> Iterable[LoraLayer]:
@@ -128,7 +128,7 @@ def _misfit(
     names = f"{visible(pair.a.name)} {pair.a.shape} and {visible(pair.b.name)} {pair.b.shape}"
     for tensor in (pair.a, pair.b):
         if tensor.dtype not in FLOAT_DTYPES:
-            message = f"{visible(tensor.name)} is stored as {visible(tensor.dtype)}, which is no floating-point type."
+            message = f"{visible(tensor.name)} is stored as {visible(tensor.dtype)}, no floating-point type."
             return Finding(
                 "error", message, "Integers are no weights without the scale that they were divided by."
             )
@@ -151,7 +151,7 @@ def _misfit(
     return None
 
 
-def _depth(layer: LoraLayer) -> tuple[Any, ...]:
+def depth(layer: LoraLayer) -> tuple[Any, ...]:
     """Sort embeddings first, then by numbers as numbers, and heads, which have no depth, last."""
     words = re.split(r"(\d{1,9})", layer.module)
     natural = [(int(word), "") if position % 2 else (-1, word) for position, word in enumerate(words)]

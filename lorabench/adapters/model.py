@@ -66,7 +66,8 @@ class LoraLayer:
     `shape` is (out_features, in_features) of ΔW as the matrix product B·A gives it: a convolution is
     flattened to (out, in·kh·kw). `transposed` says that the base model stores this weight as (in, out):
     GPT-2's Conv1D (fan_in_fan_out) and embeddings. `scaling` is None where the file does not tell it.
-    `weight_shape` is ΔW's as the base model stores it: (in, out) if transposed, (out, in, kh, kw) of a convolution.
+    `weight_shape` is ΔW's as the base model stores it: (in, out) if transposed, (out, in, kh, kw) of a
+    convolution.
     `transposed_factors` says that A is stored as (in, r) and B as (r, out), as MLX does. An expert's A and
     B are its share of tensors that hold those of all `experts`. A layer with an "error" finding has no
     factors that could be read.
@@ -138,7 +139,7 @@ class LoraLayer:
         a = self.source_a.read(slice(self.expert * each, (self.expert + 1) * each))
         if len(self.source_b.shape) == 3:
             return a, self.source_b.read(slice(self.expert, self.expert + 1))
-        # PEFT's ParamWrapper: A is (experts·r, in), expert by expert; B is (out, r·experts), the experts interleaved.
+        # PEFT's ParamWrapper: A is (experts·r, in), expert by expert; B is (out, r·experts), interleaved.
         return a, self.source_b.read(columns=slice(self.expert, None, self.experts))
 
     def delta_weight(self) -> FloatArray:
@@ -175,7 +176,7 @@ def _block_diagonal(b: FloatArray, rank: int) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class OtherTensor:
-    """A tensor in the file that is not A or B of a layer: a saved module, a bias, DoRA's magnitude, a stray."""
+    """A tensor that is not A or B of a layer: a saved module, a bias, DoRA's magnitude, a stray."""
 
     role: Role
     tensor: Tensor
@@ -198,7 +199,7 @@ class Adapter:
     @property
     def base_model(self) -> str | None:
         """What the configuration calls the base model, or None."""
-        value = self.config.get("base_model_name_or_path")
+        value = self.config.get("base_model_name_or_path") or self.config.get("model")  # PEFT's, or MLX's
         return str(value) if value else None
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,11 +49,12 @@ def parse(name: str) -> ParsedName | None:
     for written_by, pattern in _PATTERNS:
         match = pattern.fullmatch(name)
         if match:
-            break
-    else:
-        return None
-    found = match.groupdict()
-    part = found.get("part") or found["scalar"]
+            return _parsed(written_by, match.groupdict())
+    return None
+
+
+def _parsed(written_by: Format, found: Mapping[str, str | None]) -> ParsedName:
+    part = found.get("part") or found["scalar"] or ""
     return ParsedName(
         format=written_by,
         module=_module(written_by, found["module"] or ""),

@@ -1,4 +1,4 @@
-"""The regular expressions of rank_pattern and alpha_pattern, matched as PEFT matches them, in bounded time."""
+"""The regular expressions of rank_pattern and alpha_pattern, matched as PEFT does, in bounded time."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorabench.adapters.config import LoraSettings, ModuleSettings, finite_number, mapping
+from lorabench.adapters.config import UNKNOWN, LoraSettings, ModuleSettings, finite_number, mapping
 from lorabench.adapters.model import Finding, Format
 from lorabench.adapters.pairs import Pair
 
@@ -26,8 +26,11 @@ def scalings(
     if written_by == "cloneofsimo":
         note = "cloneofsimo's files hold no scaling: its loader uses 1 unless it is told otherwise."
         return {pair.target: _ONE for pair in pairs}, [Finding("info", note)]
+    if written_by == "unnamed pairs":
+        message = "The names are numbers alone: which modules these pairs adapt is not in the file."
+        return {pair.target: _NOTHING for pair in pairs}, [Finding("warning", f"{message} {UNKNOWN}")]
     if not config:
-        message = "There is no usable adapter_config.json: the scaling is unknown and counts as 1."
+        message = f"There is no usable adapter_config.json. {UNKNOWN}"
         hint = "Put the adapter_config.json that was saved with the weights beside them."
         return {pair.target: _NOTHING for pair in pairs}, [Finding("warning", message, hint)]
     settings = LoraSettings(config, [pair.target for pair in pairs])
@@ -41,9 +44,7 @@ def _of_mlx(pairs: Sequence[Pair], config: Mapping[str, Any]) -> tuple[Settings,
     alpha = finite_number(parameters.get("alpha"))
     findings = []
     if scale is None:
-        findings.append(
-            Finding("warning", "No lora_parameters.scale: the scaling is unknown and counts as 1.")
-        )
+        findings.append(Finding("warning", f"No lora_parameters.scale in adapter_config.json. {UNKNOWN}"))
     elif alpha and rank and alpha != rank:
         message = f"lora_parameters.alpha is not used: mlx-lm scales by scale = {scale:g} alone."
         hint = f"Versions of early 2024 scaled by scale · alpha / rank, here {scale * alpha / rank:g}."

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from lorabench.adapters.model import FloatArray
-from lorabench.errors import LorabenchError, Malformed, NotFound
+from lorabench.errors import Malformed, NotFound
 from lorabench.text import visible
 
 _ALL = slice(None)
@@ -85,7 +85,7 @@ class TensorFile:
         buffer = np.empty(size, np.uint8)
         done = 0
         while done < size:
-            count = os.preadv(self._descriptor, [memoryview(buffer)[done:]], offset + done)
+            count = os.preadv(self._descriptor, [buffer.data[done:]], offset + done)
             if count == 0:
                 raise Malformed(f"{self.label} ends before its last tensor.", "Copy or download it again.")
             done += count
@@ -190,10 +190,10 @@ def _unique(pairs: Iterable[tuple[str, Any]], label: str) -> dict[str, Any]:
     return found
 
 
-def _malformed(path: Path, error: Exception) -> LorabenchError:
+def _malformed(path: Path, error: Exception) -> Malformed:
     label = visible(path.name)
     if is_lfs_pointer(path):
-        return Malformed(f"{label} is a Git LFS pointer, not the weights.", "Run `git lfs pull` there.")
+        return lfs_pointer(label)
     reason = visible(error).removeprefix("Error while deserializing header: ")
     return Malformed(
         f"{label} is not a readable safetensors file ({reason}).", "Copy, download or save it again."
@@ -204,3 +204,8 @@ def is_lfs_pointer(path: Path) -> bool:
     """Tell whether Git left its pointer in place of the file."""
     with path.open("rb") as file:
         return file.read(len(_LFS_POINTER)) == _LFS_POINTER
+
+
+def lfs_pointer(label: str) -> Malformed:
+    """Say that the weights themselves were not fetched."""
+    return Malformed(f"{label} is a Git LFS pointer, not the weights.", "Run `git lfs pull` in its folder.")
