@@ -30,10 +30,6 @@ _UNKNOWN_SCALING = Finding(
     "The scaling is not known, so it counts as 1: norms are those of B·A.",
     "Alpha and the ranks do not depend on it.",
 )
-_DORA = Finding(
-    "info",
-    "DoRA: these numbers are of the direction part s·B·A; the magnitude vector then rescales each output.",
-)
 
 
 def analyze_layer(layer: LoraLayer) -> LayerSpectrum:
@@ -137,14 +133,15 @@ def _why_dead(
 
 def _findings(layer: LoraLayer) -> tuple[Finding, ...]:
     unknown = (_UNKNOWN_SCALING,) if layer.scaling is None else ()
-    return (*layer.findings, *unknown, *((_DORA,) if layer.dora else ()))
+    return (*layer.findings, *unknown)
 
 
-def _unreadable(layer: LoraLayer, part: Part, error: Exception) -> LayerSpectrum:
-    reason = (
-        error.message if isinstance(error, AdapterError) else f"the factors cannot be read: {visible(error)}"
-    )
-    hint = error.hint if isinstance(error, AdapterError) else ""
+def _unreadable(layer: LoraLayer, part: Part, error: AdapterError | OSError) -> LayerSpectrum:
+    if isinstance(error, AdapterError):
+        finding = Finding("error", error.message, error.hint)
+    else:
+        finding = Finding("error", f"The factors cannot be read: {visible(error)}.")
+    known = any(other.message == finding.message for other in layer.findings)
     nan = float("nan")
     return LayerSpectrum(
         layer=layer,
@@ -160,6 +157,6 @@ def _unreadable(layer: LoraLayer, part: Part, error: Exception) -> LayerSpectrum
         rank95=0,
         rank99=0,
         alpha=None,
-        verdict=Verdict("unreadable", reason),
-        findings=(*layer.findings, Finding("error", reason, hint)),
+        verdict=Verdict("unreadable", finding.message),
+        findings=layer.findings if known else (*layer.findings, finding),
     )
