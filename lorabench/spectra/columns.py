@@ -50,9 +50,9 @@ def format_value(value: Value) -> str:
     """Write a value in a few characters: four significant digits, `—` for None."""
     if value is None:
         return MISSING
-    if isinstance(value, float):
-        return f"{value:.0f}" if 9999.5 <= abs(value) < 1e6 else f"{value:.4g}"
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:#.4g}".rstrip(".")
 
 
 def _text(

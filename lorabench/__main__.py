@@ -1,0 +1,38 @@
+"""Run lorabench: a path goes straight to the workbench, all else to the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from lorabench.cli import COMMANDS, workbench
+from lorabench.errors import LorabenchError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status: 0, 2 (usage, unreadable input) or 130 (interrupted)."""
+    try:
+        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except LorabenchError as error:
+        print(f"lorabench: {error.message}", error.hint, sep="\n", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    # The workbench must not wait for typer: only what is not plainly a path goes through it.
+    if "_LORABENCH_COMPLETE" not in os.environ:
+        if not arguments:
+            return workbench.open_path(None)
+        words = arguments[1:] if arguments[0] == "open" else arguments
+        if len(words) == 1 and not words[0].startswith("-") and arguments[0] not in COMMANDS[1:]:
+            return workbench.open_path(words[0], may_be_command=words is arguments)
+    from lorabench.cli.commands import run
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

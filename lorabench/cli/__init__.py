@@ -1,0 +1,3 @@
+"""The command line: the headless twins of the screens."""
+
+COMMANDS = ("open", "describe", "analyze", "demo")

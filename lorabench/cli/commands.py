@@ -1,0 +1,210 @@
+"""The commands as typer sees them: arguments, options and help; the work is done elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lorabench
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Open the workbench on PATH, or look at adapters from the command line.
+
+    \b
+    lorabench PATH               open an adapter, or a folder of adapters and runs
+    lorabench                    open the current folder
+    lorabench analyze PATH       what the update became, layer by layer
+    """,
+)
+
+PathArgument = Annotated[
+    Path, typer.Argument(metavar="PATH", help="An adapter's folder, or its weights file.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Write CSV.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", help="Write to this file; .json and .csv choose the format.", show_default=False
+    ),
+]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; return its exit status."""
+    try:
+        app(list(arguments), prog_name="lorabench")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lorabench {lorabench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("open")
+def open_command(
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PATH]", help="A folder, an adapter or a run.", show_default="this folder"),
+    ] = None,
+) -> None:
+    """Open the workbench; lorabench PATH is the same.
+
+    \b
+    Example: lorabench open ./describe    (a folder that is named like a command)
+    """
+    from lorabench.cli.workbench import open_path
+
+    raise typer.Exit(open_path(None if path is None else str(path)))
+
+
+@app.command("describe")
+def describe_command(
+    path: PathArgument,
+    factors: Annotated[bool, typer.Option("--factors", help="A row for A and one for B.")] = False,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Say what is in an adapter, from its header.
+
+    Format, base model, rank, scaling, targets, shapes, files; no weight is read.
+
+    \b
+    Example: lorabench describe outputs/checkpoint-500
+             lorabench describe adapter_model.safetensors --factors --csv -o tensors.csv
+    """
+    from lorabench.cli.describe import describe
+    from lorabench.cli.output import Page, emit
+
+    emit(describe(path, Page.to(output), factors=factors, style=_style(json, csv, output)), output)
+
+
+def _complete_column(incomplete: str) -> list[tuple[str, str]]:
+    from lorabench.spectra.columns import COLUMNS
+
+    bare = incomplete.removeprefix("-")
+    sign = incomplete[: len(incomplete) - len(bare)]
+    return [(sign + column.name, column.help) for column in COLUMNS if column.name.startswith(bare)]
+
+
+@app.command("analyze")
+def analyze_command(
+    path: PathArgument,
+    weightwatcher: Annotated[
+        bool, typer.Option("--weightwatcher", help="WeightWatcher's columns and numbers (of B·A, unscaled).")
+    ] = False,
+    factors: Annotated[bool, typer.Option("--factors", help="A and B, each alone, in place of ΔW.")] = False,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+    output: OutputOption = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Sort by a column; -COLUMN from the largest down.",
+            show_default=False,
+            autocompletion=_complete_column,
+        ),
+    ] = "",
+    filter_text: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            metavar="EXPR",
+            help="Keep the layers that fit, as in the example.",
+            show_default=False,
+        ),
+    ] = "",
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw the alphas and the spectra below the table.")
+    ] = False,
+) -> None:
+    """Compute what the update became.
+
+    For each layer: norms, ranks, alpha with its 90 % interval, and a verdict.
+
+    \b
+    Example: lorabench analyze outputs/style-r8
+             lorabench analyze outputs/style-r8 --sort -norm --filter "alpha<2 and module~v_proj"
+             lorabench analyze outputs/style-r8 --json -o report.json
+
+    \b
+    Columns for --sort and --filter: layer module type shape kind r scaling norm
+    sigma1 stable_rank effective_rank rank90 rank95 rank99 alpha alpha_low
+    alpha_high tail ks xmin norm_a norm_b verdict reason. A filter joins
+    comparisons (< <= > >= = != and ~ for "contains") with and, or, not.
+    """
+    from lorabench.cli.analyze import Options, analyze
+    from lorabench.cli.output import Page, emit
+
+    style = _style(json, csv, output)
+    if plot and style != "text":
+        raise typer.BadParameter(f"plots cannot be drawn into {style}.", param_hint="--plot")
+    emit(
+        analyze(path, Page.to(output), Options(style, weightwatcher, factors, sort, filter_text, plot)),
+        output,
+    )
+
+
+@app.command("demo")
+def demo_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[FOLDER]", help="Where the demo model and the sample adapters are, or will be."
+        ),
+    ] = Path("sample_adapters"),
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Train the demo model and all sample adapters again.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the rebuild.")] = 0,
+    ask: Annotated[
+        str, typer.Option(metavar="QUESTION", help="Ask the demo model.", show_default=False)
+    ] = "",
+    adapter: Annotated[
+        Path | None, typer.Option(help="Answer with this adapter.", show_default=False)
+    ] = None,
+) -> None:
+    """Ask the demo model, or make it again.
+
+    A rebuild trains the model and all sample adapters; that takes some minutes.
+
+    \b
+    Example: lorabench demo --ask "What is the capital of France?"
+             lorabench demo --rebuild my_adapters
+    """
+    from lorabench.cli.demo import ask_demo, rebuild_demo
+
+    if rebuild == bool(ask):
+        raise typer.BadParameter("choose one of --ask and --rebuild.", param_hint="--ask, --rebuild")
+    if rebuild:
+        rebuild_demo(folder, seed)
+    else:
+        ask_demo(folder, adapter, ask)
+
+
+def _style(json: bool, csv: bool, output: Path | None) -> str:
+    if json and csv:
+        raise typer.BadParameter("choose one of --json and --csv.", param_hint="--json, --csv")
+    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+    return "json" if json else "csv" if csv else suffix if suffix in ("json", "csv") else "text"

@@ -1,0 +1,45 @@
+"""Open the workbench from the command line, on a path that is there."""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+from lorabench.cli import COMMANDS
+from lorabench.errors import LorabenchError, NotFound
+from lorabench.text import visible
+
+
+def open_path(word: str | None, *, may_be_command: bool = False) -> int:
+    """Run the workbench on a path, or on the current folder for None; return its exit status.
+
+    `may_be_command` says that the word stood where a command may stand: if nothing lies at this path, it
+    was perhaps a mistyped command.
+
+    Raises:
+        NotFound: nothing lies at this path; names the nearest command.
+        LorabenchError: there is no terminal to run in.
+    """
+    path = None if word is None else _existing(word, may_be_command)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise LorabenchError(
+            "The workbench needs a terminal, and input or output is not one.",
+            "Without one, use: lorabench describe PATH, or lorabench analyze PATH.",
+        )
+    from lorabench.app import run
+
+    return run(path)
+
+
+def _existing(word: str, may_be_command: bool) -> Path:
+    path = Path(word).expanduser()
+    if path.exists():
+        return path
+    if not may_be_command or "/" in word or path.suffix or word.startswith("~"):
+        raise NotFound(
+            f"There is nothing at {visible(word)}.", "Check the path; lorabench --help lists the commands."
+        )
+    near = get_close_matches(word.casefold(), COMMANDS, n=1, cutoff=0.5)
+    hint = f"Did you mean lorabench {near[0]}?" if near else f"Commands: {', '.join(COMMANDS)}."
+    raise NotFound(f"“{visible(word)}” is neither a command nor a path.", hint)
