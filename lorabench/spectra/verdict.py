@@ -12,18 +12,24 @@ USUAL = 4.0
 
 
 def judge(alpha: Alpha | None, points: int, part: Part = "ΔW") -> Verdict:
-    """Return the verdict on a layer that is alive, of which `points` eigenvalues stand above rounding."""
+    """Return the verdict on a layer that is alive, of which `points` eigenvalues stand above rounding.
+
+    An interval that spans a border leaves the layer undecided; the border at 6 does not count where alpha
+    lies in the null band, since the word would be random-like on either side of it.
+    """
     if alpha is None:
         few = "1 eigenvalue stands" if points == 1 else f"{points} equal eigenvalues stand"
         return Verdict("undecided", f"{few} above rounding: a power law needs two that differ.")
     value, tail = alpha.fit.alpha, alpha.fit.tail
     known = f"alpha {value:.3g}, 90 % interval {alpha.low:.3g}–{alpha.high:.3g},"
-    spanned = " and ".join(f"{border:g}" for border in (HEAVY, RANDOM) if alpha.low < border < alpha.high)
+    as_noise = alpha.null_low <= value <= alpha.null_high
+    borders = (HEAVY,) if as_noise else (HEAVY, RANDOM)
+    spanned = " and ".join(f"{border:g}" for border in borders if alpha.low < border < alpha.high)
     if spanned:
         return Verdict(
             "undecided", f"{known} spans {spanned}: {tail} points in the tail are too few to tell."
         )
-    if alpha.null_low <= value <= alpha.null_high:
+    if as_noise:
         untrained = "B·A" if part == "ΔW" else part
         band = f"{alpha.null_low:.3g}–{alpha.null_high:.3g}"
         return Verdict("random-like", f"{known} lies where 90 % of untrained {untrained} lie, {band}.")

@@ -24,8 +24,10 @@ def alpha(value: float, low: float, high: float, null: tuple[float, float] = (8.
         (1.5, 1.2, 1.8, (1.4, 2.5), "random-like"),
         (1.9, 1.6, 2.3, (8, 9), "undecided"),
         (5.5, 4.6, 6.6, (8, 9), "undecided"),
+        (5.5, 4.6, 6.6, (5, 9), "random-like"),
+        (5.5, 1.6, 9.6, (5, 9), "undecided"),
         (3.1, 1.8, 7.2, (2, 9), "undecided"),
-        (8.5, 5.9, 11.0, (8, 9), "undecided"),
+        (8.5, 5.9, 11.0, (9, 12), "undecided"),
     ],
 )
 def test_the_word_follows_from_alpha_its_interval_and_the_null_band(value, low, high, null, word):
