@@ -109,9 +109,11 @@ def _findings(
     if "magnitude" in pair.parts:
         yield Finding("info", _DORA)
     if measures.groups > 1:
-        message = f"A grouped convolution: B stores {measures.groups} blocks, ΔW is that of the whole."
+        message = f"B is stored as the {measures.groups} blocks of a block-diagonal matrix; ΔW is by the whole."
         yield Finding("info", message)
-    expected = settings.rank * measures.groups if settings.rank else measures.rank
+    expected = settings.rank or measures.rank
+    if len(pair.a.shape) == 2:  # PEFT's early MergedLinear: a linear A with r rows for each block of B
+        expected *= measures.groups
     if measures.rank != expected:
         message = f"The configuration says r = {expected}, the tensors have r = {measures.rank}."
         hint = "The scaling is by the configuration's r, as PEFT computes it."

@@ -159,7 +159,7 @@ def _groups(
 
 
 def _written_by(pair: Pair, config: Config, metadata: Mapping[str, str], written_by: Format | None) -> Format:
-    """Tell PEFT's own files from those that diffusers writes in PEFT's names but without its configuration."""
+    """Tell PEFT's own files from those that diffusers writes in PEFT's names, without a configuration."""
     by_diffusers = (
         written_by == "diffusers"
         or "lora_adapter_metadata" in metadata
