@@ -91,7 +91,7 @@ def describe_command(
 
     \b
     Example: lorabench describe outputs/checkpoint-500
-             lorabench describe adapter_model.safetensors --factors --csv -o tensors.csv
+             lorabench describe adapter_model.safetensors --factors --csv
     """
     from lorabench.cli.describe import describe
     from lorabench.cli.output import Page, emit
@@ -102,9 +102,7 @@ def describe_command(
 def _complete_column(incomplete: str) -> list[tuple[str, str]]:
     from lorabench.spectra.columns import COLUMNS
 
-    bare = incomplete.removeprefix("-")
-    sign = incomplete[: len(incomplete) - len(bare)]
-    return [(sign + column.name, column.help) for column in COLUMNS if column.name.startswith(bare)]
+    return [(column.name, column.help) for column in COLUMNS if column.name.startswith(incomplete)]
 
 
 @app.command("analyze")
@@ -145,8 +143,8 @@ def analyze_command(
 
     \b
     Example: lorabench analyze outputs/style-r8
-             lorabench analyze outputs/style-r8 --sort -norm --filter "alpha<2 and module~v_proj"
-             lorabench analyze outputs/style-r8 --json -o report.json
+             lorabench analyze style-r8 --filter "alpha<2 and module~v_proj"
+             lorabench analyze style-r8 --sort -norm --json -o report.json
 
     \b
     Columns for --sort and --filter: layer module type shape kind r scaling norm
@@ -170,9 +168,7 @@ def analyze_command(
 def demo_command(
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="[FOLDER]", help="Where the demo model and the sample adapters are, or will be."
-        ),
+        typer.Argument(metavar="[FOLDER]", help="Where the demo is, or will be."),
     ] = Path("sample_adapters"),
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Train the demo model and all sample adapters again.")

@@ -1,4 +1,4 @@
-"""The columns of a layer: every one names itself, gives plain values, and is never false where there is none."""
+"""The columns of a layer: each gives plain values, and nothing false where there is none."""
 
 import math
 
