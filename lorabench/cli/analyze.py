@@ -12,7 +12,7 @@ from lorabench.adapters.open import open_adapter
 from lorabench.cli.describe import adapter_facts, add_findings
 from lorabench.cli.output import Field, Page, with_progress
 from lorabench.spectra.analysis import analyze_factors, spectra_of
-from lorabench.spectra.columns import COLUMNS, LAYER_COLUMNS, Column, pick
+from lorabench.spectra.columns import COLUMNS, LAYER_COLUMNS, Column, format_value, pick
 from lorabench.spectra.expression import parse_filter, sort_spectra
 from lorabench.spectra.model import LayerSpectrum
 from lorabench.spectra.parity_columns import PARITY_COLUMNS, PARITY_VIEW
@@ -161,7 +161,8 @@ def _norm(summary: Summary) -> str:
     largest = summary.norm_largest
     if largest is None:
         return ""
-    return f"{summary.norm:.4g} in all, √Σ‖·‖²; the largest {largest.value:.4g} ({largest.module})"
+    in_all, most = format_value(summary.norm), format_value(largest.value)
+    return f"{in_all} in all, √Σ‖·‖²; the largest {most} ({largest.module})"
 
 
 def _parity_rows(report: Report) -> list[Row]:

@@ -47,12 +47,13 @@ class Column:
 
 
 def format_value(value: Value) -> str:
-    """Write a value in a few characters: four significant digits, `—` for None."""
+    """Write a value in a few characters: four significant digits or more, `—` for None."""
     if value is None:
         return MISSING
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:#.4g}".rstrip(".")
+    whole = abs(value) < 1e6 and (value.is_integer() or abs(value) >= 1e4)
+    return f"{value:.0f}" if whole else f"{value:#.4g}".rstrip(".")
 
 
 def _text(

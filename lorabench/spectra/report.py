@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.adapters.model import Adapter, Finding
-from lorabench.adapters.open import open_adapter
+from lorabench.adapters.open import Source, open_adapter
 from lorabench.errors import LorabenchError
 from lorabench.spectra.analysis import spectra_of
 from lorabench.spectra.columns import COLUMNS, Column, Value
@@ -156,15 +155,15 @@ class Report:
         return pd.DataFrame(analyze_rows(self.adapter, peft=peft))
 
 
-def analyze(source: str | Path | Mapping[str, Any] | object) -> Report:
+def analyze(source: Source, *, config: Mapping[str, Any] | object | None = None) -> Report:
     """Open an adapter and compute the spectrum of every layer.
 
-    `source` is a path, a state dict or a PeftModel in memory.
+    `source` is a path, a state dict or a PeftModel in memory; `config` tells the scaling of a state dict.
 
     Raises:
         AdapterError: it cannot be read as LoRA; says why.
     """
-    adapter = open_adapter(source)
+    adapter = open_adapter(source, config=config)
     return Report(adapter, tuple(spectra_of(adapter)))
 
 

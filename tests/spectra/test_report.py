@@ -183,3 +183,24 @@ def test_the_public_names_are_there():
         assert name in dir(lorabench)
     with pytest.raises(AttributeError, match="nothing_like_it"):
         lorabench.nothing_like_it  # noqa: B018
+
+
+def test_a_peft_model_in_memory_is_analysed_as_its_saved_file_is(tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    base = torch.nn.ModuleDict({"q_proj": torch.nn.Linear(32, 24), "v_proj": torch.nn.Linear(32, 16)})
+    model = get_peft_model(
+        base, LoraConfig(r=8, lora_alpha=16, init_lora_weights=False, target_modules="all-linear")
+    )
+    model.save_pretrained(tmp_path)
+    in_memory, from_file = lorabench.analyze(model), lorabench.analyze(tmp_path)
+    assert len(in_memory.spectra) == 2
+    assert in_memory.to_csv() == from_file.to_csv()
+    names = ["name", "longname"]  # in memory a tensor's name says which adapter it is of: lora_A.default
+    tables = [report.details().drop(columns=names) for report in (in_memory, from_file)]
+    pd.testing.assert_frame_equal(*tables)
+    by_name = {s.layer.module_type: s for s in in_memory.spectra}
+    delta = model.base_model.model["q_proj"].get_delta_weight("default").detach().double().numpy()
+    assert by_name["q_proj"].frobenius_norm == pytest.approx(np.linalg.norm(delta), rel=1e-6)
