@@ -1,0 +1,174 @@
+"""The application: modes, themes and global keys; the screens know the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from lorabench.errors import LorabenchError
+from lorabench.resources import resource
+from lorabench.runs.device import Device
+from lorabench.screens.analysis import Analysis
+from lorabench.screens.bench import BenchScreen
+from lorabench.screens.dialogs import ErrorDialog
+from lorabench.text import visible
+
+DEVICE_SECONDS = 5.0
+
+
+def _layers() -> Screen[None]:
+    from lorabench.screens.layers import LayersScreen
+
+    return LayersScreen()
+
+
+def _spectra() -> Screen[None]:
+    from lorabench.screens.spectra import SpectraScreen
+
+    return SpectraScreen()
+
+
+class LorabenchApp(App[None]):
+    """The workbench on one folder."""
+
+    TITLE = "lorabench"
+    CSS_PATH = resource("styles") / "lorabench.tcss"
+    # Numpy and plotext wait until their screens are wanted: the first frame comes sooner.
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
+        "bench": BenchScreen,
+        "layers": _layers,
+        "spectra": _spectra,
+    }
+    DEFAULT_MODE = "bench"
+    # Textual's own annotation of these two is no ClassVar to a type checker.
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "1",
+            "show('bench')",
+            "Bench",
+            show=False,
+            id="app.bench",
+            tooltip="the folder's runs and adapters",
+        ),
+        Binding("4", "show('layers')", "Layers", show=False, id="app.layers", tooltip="the table of layers"),
+        Binding("5", "show('spectra')", "Spectra", show=False, id="app.spectra", tooltip="the pictures"),
+        Binding("q", "quit", "quit", id="app.quit"),
+    ]
+
+    def __init__(self, folder: Path, open_path: Path | None = None) -> None:
+        super().__init__()
+        self.folder = folder
+        self.open_path = open_path
+        self.device: Device | None = None
+        self.analysis = Analysis(self)
+
+    def on_mount(self) -> None:
+        for name in ("SIGTERM", "SIGHUP"):
+            # A run of the app outside the main thread (a test's, a notebook's) cannot take signals.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                self._loop_signal(getattr(signal, name))
+        self.analysis.changed.subscribe(self, self.show_failure)
+        self.set_interval(DEVICE_SECONDS, self.read_device)
+        self.call_after_refresh(self.begin)
+
+    def _loop_signal(self, number: int) -> None:
+        import asyncio
+
+        asyncio.get_running_loop().add_signal_handler(number, self.exit)
+
+    def begin(self) -> None:
+        """After the first frame: read the device, and open what the command line named."""
+        self.read_device()
+        if self.open_path is not None:
+            self.open_adapter(self.open_path)
+
+    def read_device(self) -> None:
+        """Read the device's memory in a thread, for the top line."""
+        from lorabench.runs.device import read_device
+
+        def work() -> None:
+            self.call_later(self.show_device, read_device())
+
+        self.run_worker(work, thread=True, exclusive=True, group="device", exit_on_error=False)
+
+    def show_device(self, device: Device) -> None:
+        """Show the device on the screen that is on top."""
+        self.device = device
+        refresh = getattr(self.screen, "refresh_top", None)
+        if refresh is not None:
+            refresh()
+
+    def open_adapter(self, path: Path) -> None:
+        """Open an adapter, analyse it, and go to its layers."""
+        self.analysis.open(path)
+        self.switch_mode("layers")
+
+    def show_spectrum(self, module: str) -> None:
+        """Go to the pictures of a module."""
+        self.analysis.module = module
+        self.switch_mode("spectra")
+
+    def show_failure(self, state: str) -> None:
+        """Show why an adapter could not be opened, and go back to the folder."""
+        if state == "failed" and self.analysis.error is not None:
+            self.switch_mode("bench")
+            self.show_error(self.analysis.error)
+
+    @on(Worker.StateChanged)
+    def show_crash(self, event: Worker.StateChanged) -> None:
+        """Say that background work ended in an error nobody foresaw: a defect of ours, never silent."""
+        if event.state is WorkerState.ERROR:
+            error = event.worker.error
+            what = f"{type(error).__name__} in {event.worker.name}: {visible(error)}"
+            self.log.error(what)
+            self.show_error(
+                LorabenchError(what, "This is a defect of lorabench: please report it with this line.")
+            )
+
+    def show_error(self, error: LorabenchError) -> None:
+        """Show an error that the user can mend."""
+        self.push_screen(ErrorDialog(error))
+
+    def action_show(self, mode: str) -> None:
+        """Switch to a screen."""
+        self.switch_mode(mode)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        yield SystemCommand(
+            "Open the sample adapters", "Show the adapters that ship with lorabench", self.open_samples
+        )
+
+    def open_samples(self) -> None:
+        """Show the sample adapters' folder on the bench."""
+        self.open_folder(resource("sample_adapters"))
+
+    def open_folder(self, folder: Path) -> None:
+        """Show another folder on the bench."""
+        self.folder = folder
+        self.switch_mode("bench")
+        screen = self.screen
+        if isinstance(screen, BenchScreen):
+            screen.reload()
+
+
+def run(path: Path | None, *, mouse: bool = True) -> int:
+    """Run the workbench on a folder or an adapter's file, None for the current folder; return the status."""
+    start = path or Path.cwd()
+    folder = start if start.is_dir() else start.parent
+    # What is imported by now stays: keep the garbage collector from walking it again and again.
+    gc.freeze()
+    LorabenchApp(folder, None if start.is_dir() else start).run(mouse=mouse)
+    return 0

@@ -1,0 +1,107 @@
+"""What the bench says of the row under the cursor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from lorabench.errors import LorabenchError
+from lorabench.text import human_bytes, visible
+from lorabench.widgets.sparkline import sparkline
+
+if TYPE_CHECKING:
+    from lorabench.screens.listing import Row
+    from lorabench.spectra.report import Summary
+
+Facts = list[tuple[str, str]]
+
+# Larger adapters, and pickles, are analysed when they are opened and not by passing by.
+PREVIEW_BYTES = 256_000_000
+
+
+def previewed(row: Row) -> bool:
+    """Say whether the bench analyses this row by itself."""
+    location = row.location
+    return (
+        location is not None
+        and 0 < row.size <= PREVIEW_BYTES
+        and all(file.suffix == ".safetensors" for file in location.files)
+    )
+
+
+def dash(value: float | None, form: str = "") -> str:
+    """Write a number, or a dash where there is none."""
+    return "—" if value is None else format(value, form)
+
+
+def facts_of(row: Row, summary: Summary | LorabenchError | None) -> Facts:
+    """Return what is known of a row as (label, value), in the order shown."""
+    return [*_location_facts(row), *_run_facts(row), *_analysis_facts(row, summary)]
+
+
+def _location_facts(row: Row) -> Facts:
+    location = row.location
+    if location is None:
+        return []
+    problems = [("problem", f"{finding.message} {finding.hint}".strip()) for finding in location.findings]
+    if not location.files:
+        return problems
+    files = ", ".join(visible(file.name) for file in location.files)
+    return [
+        ("base", visible(location.base_model or "not said")),
+        ("format", location.format or "known when it is opened"),
+        ("rank", f"{dash(location.rank)}   lora_alpha {dash(location.lora_alpha, 'g')}"),
+        ("targets", visible(" ".join(location.target_modules)) or "not said"),
+        ("files", f"{human_bytes(row.size)}  {files}"),
+        *problems,
+    ]
+
+
+def _run_facts(row: Row) -> Facts:
+    history = row.history
+    if history is None:
+        return []
+    total = f" of {history.total_steps}" if history.total_steps else ""
+    reason = f": {visible(history.reason)}" if history.reason else ""
+    facts = [("run", f"{history.state}, step {dash(history.step)}{total}{reason}")]
+    if history.losses:
+        first, last = history.losses[0][1], history.losses[-1][1]
+        curve = sparkline([loss for _, loss in history.losses], 12)
+        facts.append(("loss", f"{curve} {first:.3f} → {last:.3f}"))
+    return facts
+
+
+def _analysis_facts(row: Row, summary: Summary | LorabenchError | None) -> Facts:
+    if isinstance(summary, LorabenchError):
+        return [("problem", str(summary))]
+    if summary is None:
+        if row.location is None or not row.location.files:
+            return []
+        return [("verdicts", "being computed …" if previewed(row) else "enter analyses it")]
+    verdicts = " · ".join(f"{count} {word}" for word, count in summary.verdicts.items() if count)
+    facts = [("layers", str(summary.layers)), ("verdicts", verdicts), ("‖ΔW‖", f"{summary.norm:.4g}")]
+    if summary.alpha is not None:
+        spread = f" ± {summary.alpha.deviation:.2f}" if summary.alpha.deviation is not None else ""
+        facts.append(("α mean", f"{summary.alpha.mean:.2f}{spread} over {summary.alpha.layers} layers"))
+    return facts
+
+
+def facts_table(facts: Facts) -> Table:
+    """Write facts as two columns, long values folded in their own."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for label, value in facts:
+        table.add_row(Text(label), Text(value))
+    return table
+
+
+def targets_text(row: Row) -> str:
+    """The targets as a few letters: `q k v o +3`."""
+    if row.location is None:
+        return "—"
+    targets = [visible(target).removesuffix("_proj") for target in row.location.target_modules]
+    shown = targets if len(targets) <= 4 else [*targets[:3], f"+{len(targets) - 3}"]
+    return " ".join(shown) or "—"

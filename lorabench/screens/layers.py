@@ -1,0 +1,313 @@
+"""Screen 4: the table of layers, or one of their numbers as a grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import ContentSwitcher, DataTable, Static
+
+from lorabench.adapters.model import Adapter
+from lorabench.errors import ExpressionError
+from lorabench.screens.dialogs import ChoiceDialog
+from lorabench.screens.work_screen import WorkScreen, Writer
+from lorabench.spectra.columns import COLUMNS, LAYER_COLUMNS, Column, pick
+from lorabench.spectra.expression import parse_filter, sort_spectra
+from lorabench.spectra.model import VERDICTS, LayerSpectrum
+from lorabench.spectra.parity_columns import PARITY_COLUMNS, PARITY_VIEW
+from lorabench.spectra.report import Report
+from lorabench.text import visible
+from lorabench.widgets.filter_line import FilterLine
+from lorabench.widgets.heat_grid import HeatGrid
+from lorabench.widgets.layer_table import LayerTable, pending
+
+FACTOR_COLUMNS = tuple(
+    replace(column, title="norm") if column.name == "norm" else column
+    for column in pick(
+        COLUMNS, "layer module part shape norm sigma1 stable_rank effective_rank alpha tail verdict"
+    )
+)
+# Where not all fit, what one looks for first stands first.
+NARROW_COLUMNS = pick(
+    COLUMNS, "layer module r alpha verdict norm stable_rank rank90 tail sigma1 effective_rank scaling shape"
+)
+HEAT_COLUMNS = tuple(column for column in COLUMNS if column.numeric and column.name != "layer")
+
+
+class LayersScreen(WorkScreen):
+    """One row a module: what its update became."""
+
+    mode = "layers"
+    HELP = "\n".join(
+        [
+            "One row a module. Rows fill in as they are computed; `…` is still to come, `—` is a number that "
+            "a layer does not have.",
+            "",
+            *(f"- **{column.title}**: {column.help}" for column in LAYER_COLUMNS),
+            "",
+            "The lines at the bottom say why the layer under the cursor has its verdict. `undecided` is the "
+            "honest answer where a small rank cannot tell.",
+            "",
+            "`/` filters by text in the module's name or by an expression: `alpha<2 and module~v_proj`, "
+            "`verdict=dead or norm>3`. `o` orders the table (or chooses the grid's number). `f` shows the "
+            "factors A and B instead of ΔW, `w` WeightWatcher's own numbers (of the unscaled B·A), `h` a "
+            "grid of layer × module.",
+        ]
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "slash", "filter", "filter", key_display="/", id="layers.filter", tooltip="text or an expression"
+        ),
+        Binding(
+            "o", "order", "order", id="layers.order", tooltip="order the table by a column; again reverses"
+        ),
+        Binding("h", "heat", "heat", id="layers.heat", tooltip="a grid of layer × module"),
+        Binding(
+            "f", "factors", "factors", show=False, id="layers.factors", tooltip="ΔW, or its factors A and B"
+        ),
+        Binding("w", "parity", "WW", id="layers.parity", tooltip="WeightWatcher's columns"),
+        Binding("y", "copy", "copy", show=False, id="layers.copy", tooltip="copy the row as JSON"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors = False
+        self.parity = False
+        self.order = ""
+        self.heat_column = "alpha"
+        self.filter_text = ""
+        self.waiting: dict[str, LayerSpectrum] = {}
+        self.adapter: Adapter | None = None
+
+    def body(self) -> ComposeResult:
+        yield FilterLine("text in a module's name, or alpha<2 and module~v_proj")
+        with ContentSwitcher(initial="table", id="views"):
+            table = LayerTable(id="table")
+            table.is_pending = lambda spectrum: self.waiting.get(spectrum.layer.name) is spectrum
+            yield table
+            yield HeatGrid(id="heat")
+        with Vertical(id="foot"):
+            yield Static(id="why")
+            yield Static(id="counts")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one(LayerTable).focus()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the table as it is now."""
+        if self.parity:
+            return PARITY_VIEW
+        if self.factors:
+            return FACTOR_COLUMNS
+        return NARROW_COLUMNS if self.has_class("-narrow") else LAYER_COLUMNS
+
+    def all_spectra(self) -> list[LayerSpectrum]:
+        """What is known of every layer, pending ones included, in the order of the adapter."""
+        spectra = self.analysis.spectra
+        if self.factors and not self.parity:
+            return [factor for pair in zip(spectra["A"], spectra["B"], strict=False) for factor in pair]
+        adapter = self.analysis.adapter
+        known = spectra["ΔW"]
+        rest = adapter.layers[len(known) :] if adapter else ()
+        self.waiting = {layer.name: self.waiting.get(layer.name) or pending(layer) for layer in rest}
+        return [*known, *self.waiting.values()]
+
+    def shown_spectra(self) -> list[LayerSpectrum]:
+        """The layers that the filter lets through, in the order asked for."""
+        spectra = self.all_spectra()
+        columns = PARITY_COLUMNS if self.parity else COLUMNS
+        if self.filter_text or self.order:
+            spectra = [s for s in spectra if self.waiting.get(s.layer.name) is not s]
+        if self.filter_text:
+            holds = parse_filter(self.filter_text, (*columns, *COLUMNS))
+            spectra = [s for s in spectra if holds(s)]
+        return sort_spectra(spectra, self.order, (*columns, *COLUMNS)) if self.order else spectra
+
+    def show_analysis(self) -> None:
+        """Fill the view that is shown."""
+        if self.analysis.adapter is not self.adapter:
+            self.begin_anew()
+        if self.analysis.adapter is None:
+            self.query_one(LayerTable).clear(columns=True)
+            self.query_one(LayerTable).columns_shown = ()
+            opening = self.analysis.state == "opening"
+            text = "opening …" if opening else "No adapter is open: press 1 and choose one."
+            self.query_one("#why", Static).update(Text(text))
+            self.query_one("#counts", Static).update("")
+            return
+        try:
+            spectra = self.shown_spectra()
+        except ExpressionError as error:
+            self.query_one(FilterLine).complain(error.message)
+            return
+        self.query_one(FilterLine).complain("")
+        if self.heat:
+            self.query_one(HeatGrid).show(self.heat_of, spectra)
+        else:
+            fit = self.analysis.state == "done"
+            self.query_one(LayerTable).show(self.columns, spectra, fit=fit)
+        self.show_counts(len(spectra))
+        self.show_reason()
+
+    def begin_anew(self) -> None:
+        """Another adapter is open: no filter, order or view of the one before it holds."""
+        self.adapter = self.analysis.adapter
+        self.factors, self.parity, self.order = False, False, ""
+        self.query_one(FilterLine).action_clear()
+
+    @property
+    def heat(self) -> bool:
+        """Whether the grid is shown."""
+        return self.query_one(ContentSwitcher).current == "heat"
+
+    @property
+    def heat_of(self) -> Column:
+        """The column that the grid shows."""
+        return next(column for column in HEAT_COLUMNS if column.name == self.heat_column)
+
+    @property
+    def current(self) -> LayerSpectrum | None:
+        """The layer under the cursor."""
+        return self.query_one(HeatGrid).current if self.heat else self.query_one(LayerTable).current
+
+    def show_counts(self, shown: int) -> None:
+        """Say how many layers there are and what they became."""
+        done, total = self.analysis.progress
+        words = [spectrum.verdict.word for spectrum in self.analysis.spectra["ΔW"]]
+        counts = " · ".join(f"{words.count(word)} {word}" for word in VERDICTS if word in words)
+        progress = f"computing {done}/{total}   " if self.analysis.state == "analysing" else ""
+        rows = f"{shown} of {len(self.all_spectra())} rows"
+        left_out = self.query_one(LayerTable).left_out
+        if left_out and not self.heat:
+            rows += f" ({left_out} more: filter to see them)"
+        order = (
+            f"by {self.order.lstrip('-')} {'↓' if self.order.startswith('-') else '↑'}   "
+            if self.order
+            else ""
+        )
+        grid = f"grid of {self.heat_of.title}   " if self.heat else ""
+        text = f"{progress}{grid}{rows}   {order}{counts}"
+        self.query_one("#counts", Static).update(Text(text, no_wrap=True, overflow="ellipsis"))
+
+    @on(DataTable.RowHighlighted)
+    @on(DataTable.CellHighlighted)
+    def show_reason(self) -> None:
+        """Say of the layer under the cursor its whole name, why it has its verdict, and what was found."""
+        spectrum = self.current
+        why = Text(overflow="ellipsis")
+        if spectrum is not None:
+            why.append(visible(spectrum.layer.name), style="bold")
+            if self.waiting.get(spectrum.layer.name) is not spectrum:
+                sentences = [spectrum.verdict.reason, *(f.message for f in spectrum.findings)]
+                why.append("  " + visible(" ".join(sentences)))
+        self.query_one("#why", Static).update(why)
+
+    @on(DataTable.RowSelected)
+    @on(DataTable.CellSelected)
+    def show_spectrum(self) -> None:
+        """Show the pictures of the module under the cursor."""
+        spectrum = self.current
+        if spectrum is not None:
+            self.workbench.show_spectrum(spectrum.layer.name)
+
+    @on(DataTable.HeaderSelected)
+    def order_by_header(self, event: DataTable.HeaderSelected) -> None:
+        """Order by the column whose title was clicked; again reverses."""
+        if not self.heat:
+            self.order_by(self.columns[event.column_index])
+
+    def order_by(self, column: Column) -> None:
+        """Order by a column, numbers from the greatest; the same column again reverses."""
+        first, second = (
+            (f"-{column.name}", column.name) if column.numeric else (column.name, f"-{column.name}")
+        )
+        self.order = second if self.order == first else first
+        self.show_analysis()
+
+    def action_order(self) -> None:
+        """Choose the column to order by, or the number that the grid shows."""
+        columns = HEAT_COLUMNS if self.heat else self.columns
+
+        def chosen(at: int | None) -> None:
+            if at is None:
+                return
+            if self.heat:
+                self.heat_column = columns[at].name
+                self.show_analysis()
+            elif at == len(columns):
+                self.order = ""
+                self.show_analysis()
+            else:
+                self.order_by(columns[at])
+
+        choices = [f"{column.title:<14} {column.help}" for column in columns]
+        if not self.heat:
+            choices.append("as in the file: by depth")
+        self.app.push_screen(ChoiceDialog("show in the grid" if self.heat else "order by", choices), chosen)
+
+    def action_heat(self) -> None:
+        """Switch between the table and the grid."""
+        views = self.query_one(ContentSwitcher)
+        if not self.heat and self.factors:
+            self.factors = False
+        views.current = "table" if self.heat else "heat"
+        self.show_analysis()
+        self.query_one(f"#{views.current}").focus()
+
+    def action_factors(self) -> None:
+        """Switch between ΔW and its factors."""
+        self.factors, self.parity, self.order = not self.factors, False, ""
+        self.query_one(ContentSwitcher).current = "table"
+        if self.factors:
+            self.analysis.want_factors()
+        self.show_analysis()
+
+    def action_parity(self) -> None:
+        """Switch between our columns and WeightWatcher's."""
+        self.parity, self.factors, self.order = not self.parity, False, ""
+        self.query_one(ContentSwitcher).current = "table"
+        self.show_analysis()
+
+    def action_filter(self) -> None:
+        """Ask for a filter."""
+        self.query_one(FilterLine).ask()
+
+    @on(FilterLine.Changed)
+    def apply_filter(self, event: FilterLine.Changed) -> None:
+        """Show only the layers that the filter lets through."""
+        self.filter_text = event.text.strip()
+        self.show_analysis()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.show_analysis)
+
+    def action_copy(self) -> None:
+        """Copy all that is known of the layer under the cursor."""
+        if self.current is not None and self.analysis.adapter is not None:
+            self.copy(Report(self.analysis.adapter, (self.current,)).to_json(), "the layer as JSON")
+
+    def writers(self) -> dict[str, tuple[str, Writer]]:
+        """The table as shown, all numbers, or a picture."""
+        if self.analysis.adapter is None:
+            return super().writers()
+        report = Report(self.analysis.adapter, tuple(self.shown_spectra()))
+
+        def write_csv(path: Path) -> None:
+            path.write_text(report.to_csv(self.columns), encoding="utf-8")
+
+        def write_json(path: Path) -> None:
+            path.write_text(report.to_json(), encoding="utf-8")
+
+        return {
+            ".csv": ("the table as it is shown", write_csv),
+            ".json": ("all numbers of the layers shown", write_json),
+            **super().writers(),
+        }

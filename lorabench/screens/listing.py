@@ -1,0 +1,75 @@
+"""The rows of the bench: the runs and adapters of a folder, as a tree."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorabench.adapters.locate import AdapterLocation, find_adapters
+from lorabench.runs.history import History, read_history
+from lorabench.runs.scan import find_runs
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run, an adapter, both in one folder, or a folder that holds several; `depth` is its indent."""
+
+    path: Path
+    name: str
+    depth: int
+    location: AdapterLocation | None = None
+    history: History | None = None
+    size: int = 0
+
+    @property
+    def state(self) -> str:
+        """What the row is, or what its files say of its run, in one word."""
+        if self.location is not None and any(f.level == "error" for f in self.location.findings):
+            return "unreadable"
+        if self.history is not None:
+            return self.history.state
+        return "folder" if self.location is None else "adapter"
+
+
+def list_folder(folder: Path) -> list[Row]:
+    """Return the rows of `folder`, each below the row whose folder it lies in."""
+    locations = {location.path: location for location in find_adapters(folder)}
+    found = {*locations, *find_runs(folder)}
+    rows: list[Row] = []
+    open_rows: list[Row] = []
+    for path in sorted(found | _branches(found, folder), key=natural_key):
+        while open_rows and not path.is_relative_to(open_rows[-1].path):
+            open_rows.pop()
+        above = open_rows[-1].path if open_rows else folder
+        name = str(path.relative_to(above)) if path != above else path.absolute().name
+        location = locations.get(path)
+        size = _size(location.files) if location else 0
+        row = Row(path, name.removesuffix(".safetensors"), len(open_rows), location, read_history(path), size)
+        rows.append(row)
+        open_rows.append(row)
+    return rows
+
+
+def _branches(found: set[Path], folder: Path) -> set[Path]:
+    """The folders between `folder` and what was found from which more than one way leads on."""
+    ways: Counter[Path] = Counter()
+    steps = {(inner.parent, inner) for path in found for inner in (path, *path.parents) if inner != folder}
+    for parent, _ in steps:
+        if parent != folder and parent.is_relative_to(folder):
+            ways[parent] += 1
+    return {parent for parent, number in ways.items() if number > 1}
+
+
+def _size(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def natural_key(path: Path) -> list[list[tuple[int, str]]]:
+    """Order checkpoint-500 before checkpoint-1000, and a folder before what is in it."""
+    return [
+        [(int(run), "") if run.isdecimal() else (-1, run) for run in re.split(r"(\d+)", part)]
+        for part in path.parts
+    ]

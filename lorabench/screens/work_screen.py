@@ -1,0 +1,126 @@
+"""What the numbered screens share: the top line, help, saving, and hearing of the analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from lorabench.screens.dialogs import HelpDialog, SaveDialog
+from lorabench.text import visible
+from lorabench.widgets.top_line import TopLine
+
+if TYPE_CHECKING:
+    from lorabench.app import LorabenchApp
+    from lorabench.screens.analysis import Analysis
+
+Writer = Callable[[Path], None]
+
+
+class WorkScreen(Screen[None]):
+    """A numbered screen. It says in `mode` which, and in `HELP` (Markdown) how it is read."""
+
+    mode: ClassVar[str]
+    HELP: ClassVar[str]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,f1", "help", "help", key_display="?", id="screen.help"),
+        Binding("s", "save", "save", show=False, id="screen.save", tooltip="save the table or a picture"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        yield TopLine(self.mode)
+        yield from self.body()
+        yield Footer(show_command_palette=False)
+
+    def body(self) -> ComposeResult:
+        """Yield what stands between the top line and the keys."""
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        self.title = self.mode
+        self.analysis.changed.subscribe(self, self._hear)
+
+    def _hear(self, _state: object) -> None:
+        self.refresh_top()
+        if self.is_current:
+            self.show_analysis()
+
+    def on_screen_resume(self) -> None:
+        self.refresh_top()
+        self.show_analysis()
+
+    def show_analysis(self) -> None:
+        """Bring what is shown up to date with the analysis; called while this screen is on top."""
+
+    def refresh_top(self) -> None:
+        """Rewrite the top line."""
+        self.query_one(TopLine).show(self.workbench.folder, self.analysis.name, self.workbench.device)
+
+    @property
+    def workbench(self) -> LorabenchApp:
+        """The application, which knows the folder and the open adapter."""
+        return cast("LorabenchApp", self.app)
+
+    @property
+    def analysis(self) -> Analysis:
+        """The open adapter and its spectra."""
+        return self.workbench.analysis
+
+    def action_help(self) -> None:
+        """Explain this screen and its keys."""
+        self.app.push_screen(
+            HelpDialog(self.mode.capitalize(), f"{self.HELP}\n\n## Keys\n\n{self.key_table()}")
+        )
+
+    def key_table(self) -> str:
+        """Return the keys of this screen and of the application as a Markdown table."""
+        rows = ["| key | does |", "|---|---|"]
+        seen: set[str] = set()
+        for _node, binding, _enabled, tooltip in self.active_bindings.values():
+            if binding.description and binding.action not in seen:
+                seen.add(binding.action)
+                key = self.app.get_key_display(binding).replace("|", "\\|")
+                rows.append(f"| `{key}` | {tooltip or binding.description} |")
+        return "\n".join(rows)
+
+    def writers(self) -> dict[str, tuple[str, Writer]]:
+        """Return what can be saved: file ending → (what it is, a function that writes it)."""
+        return {".svg": ("a picture of this screen", self.write_picture)}
+
+    def write_picture(self, path: Path) -> None:
+        """Write the screen as SVG."""
+        path.write_text(self.app.export_screenshot(title=f"lorabench {self.mode}"), encoding="utf-8")
+
+    def action_save(self) -> None:
+        """Ask for a file name and save the table or a picture there."""
+        writers = self.writers()
+        ending = next(iter(writers))
+        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.analysis.name) or "lorabench"
+        proposal = Path.cwd() / f"{name}-{self.mode}{ending}"
+        endings = {end: what for end, (what, _) in writers.items()}
+
+        def write(path: Path | None) -> None:
+            if path is None:
+                return
+            try:
+                writers[path.suffix][1](path)
+            except OSError as error:
+                self.notify(f"{visible(path)}: {error.strerror}", severity="error", markup=False)
+            else:
+                self.notify(f"saved {visible(path)}", markup=False)
+
+        self.app.push_screen(SaveDialog(proposal, endings), write)
+
+    def copy(self, text: str, what: str) -> None:
+        """Put text on the terminal's clipboard by OSC 52, which works over SSH, and say so."""
+        self.app.copy_to_clipboard(text)
+        self.notify(f"copied {what}", markup=False)
+
+    def run_in_thread(self, work: Callable[[], Any], group: str) -> None:
+        """Run `work` in a thread; a newer run of the same group replaces it."""
+        self.run_worker(work, thread=True, exclusive=True, group=group, name=group, exit_on_error=False)

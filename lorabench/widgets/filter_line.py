@@ -1,0 +1,75 @@
+"""The line in which one types a filter; it is there only while it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Input, Static
+
+
+class FilterLine(Vertical):
+    """An input that opens with `/`; `enter` keeps the filter, `esc` takes it away."""
+
+    DEFAULT_CSS = """
+    FilterLine { height: auto; max-height: 2; display: none; }
+    FilterLine.-open { display: block; }
+    FilterLine Input { border: none; height: 1; padding: 0 1; background: $boost; }
+    FilterLine #filter-problem { height: auto; color: $text-error; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "clear", "no filter", id="filter.clear"),
+    ]
+
+    @dataclass
+    class Changed(Message):
+        """The filter's text has changed."""
+
+        text: str
+
+    def __init__(self, placeholder: str) -> None:
+        super().__init__()
+        self.placeholder = placeholder
+
+    def compose(self) -> ComposeResult:
+        yield Input(placeholder=self.placeholder, compact=True)
+        yield Static(id="filter-problem")
+
+    def ask(self) -> None:
+        """Open the line and put the cursor in it."""
+        self.add_class("-open")
+        self.query_one(Input).focus()
+
+    def complain(self, problem: str) -> None:
+        """Show why the text is no filter, or nothing."""
+        self.query_one("#filter-problem", Static).update(Text(problem))
+        self.query_one("#filter-problem").display = bool(problem)
+
+    @on(Input.Changed)
+    def pass_on(self, event: Input.Changed) -> None:
+        event.stop()
+        self.post_message(self.Changed(event.value))
+
+    @on(Input.Submitted)
+    def keep(self, event: Input.Submitted) -> None:
+        """Leave the line; it stays while there is a filter."""
+        event.stop()
+        if not event.value.strip():
+            self.remove_class("-open")
+        self.leave()
+
+    def action_clear(self) -> None:
+        """Take the filter away and close the line."""
+        self.query_one(Input).value = ""
+        self.remove_class("-open")
+        self.leave()
+
+    def leave(self) -> None:
+        """Give the keys back to what is filtered."""
+        self.screen.focus_next("DataTable")

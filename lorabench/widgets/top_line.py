@@ -1,0 +1,86 @@
+"""The line at the top of every screen: where you are, what is open, and what it runs on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import Static
+
+from lorabench.runs.device import Device
+from lorabench.text import human_bytes, shorten, visible
+
+TABS = (("bench", "1", "Bench"), ("layers", "4", "Layers"), ("spectra", "5", "Spectra"))
+
+
+class TopLine(Horizontal):
+    """Screens to switch to, the folder, the open adapter, and the device with its memory."""
+
+    DEFAULT_CSS = """
+    TopLine { dock: top; height: 1; background: $panel; }
+    TopLine Static { width: auto; padding: 0 1; }
+    TopLine #tabs { padding: 0; }
+    TopLine .tab { padding: 0 1; }
+    TopLine .tab.-here { background: $primary; color: $text; text-style: bold; }
+    TopLine .tab:hover { background: $boost; }
+    TopLine #place { width: 1fr; text-align: right; color: $text-muted; }
+    """
+
+    def __init__(self, here: str) -> None:
+        super().__init__()
+        self.here = here
+        self.place = Text()
+        self.device = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(Text("lorabench", style="bold"), id="brand")
+        for mode, key, title in TABS:
+            yield Tab(mode, f"{key} {title}", here=mode == self.here)
+        yield Static(id="place")
+
+    def show(self, folder: Path, opened: str, device: Device | None) -> None:
+        """Write the folder, the open adapter's name and the device."""
+        self.folder, self.opened = folder, opened
+        if device is not None:
+            self.device = device_text(device)
+        self.paint()
+
+    def paint(self) -> None:
+        """Fit folder, adapter and device into what the tabs leave of the line."""
+        room = max(10, self.size.width - 46)
+        device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
+        opened = f" ▸ {visible(self.opened)}" if self.opened else ""
+        names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)
+        self.query_one("#place", Static).update(Text(f"{names}  {device}".rstrip(), no_wrap=True))
+
+    def on_resize(self) -> None:
+        if hasattr(self, "folder"):
+            self.paint()
+
+
+class Tab(Static):
+    """A screen's number and name; a click switches to it."""
+
+    def __init__(self, mode: str, label: str, *, here: bool) -> None:
+        super().__init__(Text(label), classes="tab -here" if here else "tab")
+        self.mode = mode
+
+    async def on_click(self) -> None:
+        await self.run_action(f"app.show('{self.mode}')")
+
+
+def device_text(device: Device) -> str:
+    """Return `NVIDIA H100 41.0/80.0 GB`, or the name alone where the memory is unknown."""
+    if device.used is None or device.total is None:
+        return visible(device.name)
+    return f"{visible(device.name)} {device.used / 1e9:.1f}/{human_bytes(device.total)}"
+
+
+def home_path(path: Path) -> str:
+    """Return the path as a person writes it, with ~ for the home folder, control characters visible."""
+    home = Path.home()
+    if path != home and path.is_relative_to(home):
+        return visible(f"~/{path.relative_to(home)}")
+    return visible(path)
