@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from lorabench.adapters.model import Adapter, Finding, LoraLayer
-from lorabench.errors import AdapterError, Malformed
+from lorabench.errors import AdapterError
 from lorabench.spectra import powerlaw
 from lorabench.spectra.core import Factors, read_factors
 from lorabench.spectra.interval import interval
@@ -72,9 +72,7 @@ def spectra_of(adapter: Adapter, *, workers: int | None = None) -> Iterator[Laye
 
 def _spectrum(layer: LoraLayer, factors: Factors, part: Part) -> LayerSpectrum:
     scaling = 1.0 if layer.scaling is None or part != "ΔW" else layer.scaling
-    values = factors.singular_values(part) * abs(scaling)
-    if not np.isfinite(np.square(values).sum()):
-        raise Malformed("The values are too large: the squared norm of s·B·A leaves float64.")
+    values = factors.singular_values(part, scaling)
     roundoff = max(_roundoff(layer), len(values) * 2.0**-52)
     why_dead = _why_dead(factors, part, scaling, values, roundoff)
     alpha = None if why_dead else _alpha(layer, part, values, roundoff)

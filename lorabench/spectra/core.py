@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorabench.adapters.model import FloatArray, LoraLayer, Tensor
-from lorabench.errors import NonFiniteWeights
+from lorabench.errors import Malformed, NonFiniteWeights
 from lorabench.spectra.model import Float64Array, Part
 from lorabench.text import visible
 
@@ -49,12 +49,19 @@ class Factors:
         """‖B‖, Frobenius."""
         return float(np.linalg.norm(self.triangle_b))
 
-    def singular_values(self, part: Part) -> Float64Array:
-        """Return the singular values of B·A, unscaled, or of A or B alone: descending, float64."""
+    def singular_values(self, part: Part, scaling: float = 1.0) -> Float64Array:
+        """Return the singular values of scaling·B·A, or of A or B alone: descending, float64.
+
+        Raises:
+            Malformed: they, or their squares, leave the range of float64.
+        """
         matrix = {"A": self.triangle_a, "B": self.triangle_b}.get(part)
-        if matrix is None:
-            matrix = self.triangle_b @ self.triangle_a.T
-        return np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            core = scaling * (self.triangle_b @ self.triangle_a.T if matrix is None else matrix)
+            finite = np.isfinite(np.square(core).sum())
+        if not finite:
+            raise Malformed("The update's squared norm is too large for float64.")
+        return np.asarray(np.linalg.svd(core, compute_uv=False), dtype=np.float64)
 
 
 def read_factors(layer: LoraLayer) -> Factors:
@@ -74,12 +81,15 @@ def triangle(factor: FloatArray, source: Tensor) -> Float64Array:
     Raises:
         NonFiniteWeights: the factor holds a NaN or an infinity; `source` gives its name.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        gram = _gram(factor)
-    if not np.isfinite(gram).all():
-        _refuse_non_finite(factor, source)
-    root = _cholesky(gram) if len(factor) >= len(gram) else None
-    return _qr(factor) if root is None else root
+    rows, rank = factor.shape
+    if rows >= rank:
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram = _gram(factor)
+        root = _cholesky(gram) if np.isfinite(gram).all() else None
+        if root is not None:
+            return root
+    _refuse_non_finite(factor, source)
+    return _qr(factor) if rows > rank else factor.astype(np.float64)
 
 
 def _blocks(factor: FloatArray) -> list[FloatArray]:
@@ -99,7 +109,7 @@ def _cholesky(gram: Float64Array) -> Float64Array | None:
     scale = np.sqrt(np.diagonal(gram))
     if not scale.any():
         return gram
-    if not scale.all() or not np.isfinite(scale).all():
+    if not scale.all():
         return None
     try:
         lower = np.linalg.cholesky(gram / scale / scale[:, None])

@@ -70,7 +70,7 @@ class LayerSpectrum:
     """The spectrum of ΔW = s·B·A of one layer, or of one of its factors alone (`part`).
 
     `singular_values` are those of the scaled ΔW, descending, shape (min(r, out, in),), float64, all
-    zero for a dead layer and empty for an unreadable one. Where the scaling is unknown (`layer.scaling`
+    zero where A or B is zero and empty for an unreadable layer. Where the scaling is unknown (`layer.scaling`
     is None) it counts as 1 and a finding says so.
     """
 

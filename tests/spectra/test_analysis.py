@@ -156,6 +156,21 @@ def test_a_bad_layer_is_unreadable_and_the_others_are_analyzed(tmp_path):
     assert np.isnan(second.frobenius_norm)
 
 
+@pytest.mark.parametrize("scale", [1e100, 1e200, 1e300])
+def test_float64_values_too_large_to_square_make_an_unreadable_layer(tmp_path, scale):
+    a, b = random_pair(60, 50, 8)
+    spectrum = spectrum_of(tmp_path, (a.astype(float) * scale, b.astype(float) * scale))
+    assert spectrum.verdict.word == "unreadable"
+    assert "too large for float64" in spectrum.verdict.reason
+
+
+def test_an_absurd_rank_costs_no_more_memory_than_its_factors(tmp_path):
+    a, b = random_pair(3, 2, 200_000)
+    spectrum = spectrum_of(tmp_path, (a, b), lora_alpha=200_000)
+    dense = np.linalg.svd(b.astype(float) @ a.astype(float), compute_uv=False)
+    assert spectrum.singular_values == pytest.approx(dense, rel=1e-10)
+
+
 def test_a_file_that_vanishes_under_the_analysis_makes_unreadable_layers(tmp_path):
     folder = write_adapter(tmp_path, {"0.self_attn.q_proj": random_pair(60, 50, 8)})
     adapter = open_adapter(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lorabench.spectra.null import null_band
+from lorabench.spectra.null import _simulated_band, null_band
 from lorabench.spectra.powerlaw import fit
 
 
@@ -44,8 +44,6 @@ def test_the_squared_lengths_of_uniform_rows_vary_less_than_gaussian_ones():
 def test_the_band_is_the_same_each_time():
     null_band((64, 32), 4)
     first = null_band((64, 32), 4)
-    from lorabench.spectra.null import _simulated_band
-
     _simulated_band.cache_clear()
     assert null_band((64, 32), 4) == first
 
