@@ -109,7 +109,7 @@ def _findings(
     if "magnitude" in pair.parts:
         yield Finding("info", _DORA)
     if measures.groups > 1:
-        message = f"B is stored as the {measures.groups} blocks of a block-diagonal matrix; ΔW is by the whole."
+        message = f"B is stored as the {measures.groups} blocks of a block-diagonal matrix, and read whole."
         yield Finding("info", message)
     expected = settings.rank or measures.rank
     if len(pair.a.shape) == 2:  # PEFT's early MergedLinear: a linear A with r rows for each block of B

@@ -90,6 +90,7 @@ def locate(path: Path) -> AdapterLocation:
     if len(candidates) == 1 or (candidates and candidates[0].path == path):
         return candidates[0]
     if candidates:
+        candidates.sort(key=lambda found: _natural(found.path))
         names = [visible(found.path.relative_to(path)) for found in candidates]
         listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         raise NotFound(f"{label} holds {len(names)} adapters: {listed}.", "Open one of them.")

@@ -19,7 +19,14 @@ import torch
 from safetensors.torch import save_file
 
 REFUSED, UNREADABLE = 3, 4
-_CALLING = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "EXT1", "EXT2", "EXT4"}
+_CALLING = (
+    "GLOBAL",
+    "STACK_GLOBAL",
+    "INST",
+    "EXT1",
+    "EXT2",
+    "EXT4",
+)  # whatever runs was named by one of these
 
 
 def main(source: str, target: str) -> int:
@@ -35,10 +42,12 @@ def main(source: str, target: str) -> int:
         }
         save_file(tensors, target, metadata={"skipped": str(len(leaves) - len(tensors))})
     except pickle.UnpicklingError as error:
-        print(_culprit(str(error)))  # noqa: T201
-        return REFUSED if zipfile.is_zipfile(source) or _calls_something(source) else UNREADABLE
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        called = named[1] if named else _called(source)
+        print(called or "it is no pickle")  # noqa: T201
+        return REFUSED if called or zipfile.is_zipfile(source) else UNREADABLE
     except Exception as error:  # noqa: BLE001  whatever a damaged file provokes is the answer to be given
-        print(f"{type(error).__name__}: {error}")  # noqa: T201
+        print(str(error).partition("\n")[0] or type(error).__name__)  # noqa: T201
         return UNREADABLE
     return 0
 
@@ -53,19 +62,24 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _leaves(prefix if wrapper else f"{prefix}.{key}" if prefix else str(key), inner)
 
 
-def _culprit(message: str) -> str:
-    """The function or class that the file asked for, or torch's first line."""
-    named = re.search(r"GLOBAL ([\w.]+)", message)
-    return named[1] if named else message.partition("\n")[0]
+def _called(source: str) -> str | None:
+    """Name what a pickle would call, by reading and not running it; None of bytes that are no pickle.
 
-
-def _calls_something(source: str) -> bool:
-    """Tell a pickle that names or calls an object from bytes that are no pickle, without running it."""
+    A torch file of before 1.6 is several pickles one after another.
+    """
+    strings = ["", ""]
     with Path(source).open("rb") as file:
         try:
-            return any(operation.name in _CALLING for operation, _, _ in pickletools.genops(file))
-        except Exception:  # noqa: BLE001  pickletools raises whatever the bytes provoke
-            return False
+            while True:
+                for operation, argument, _ in pickletools.genops(file):
+                    if operation.name in ("GLOBAL", "INST"):
+                        strings = str(argument).split(" ", 1)
+                    elif "UNICODE" in operation.name:
+                        strings = [strings[-1], str(argument)]
+                    if operation.name in _CALLING and not strings[0].startswith(("torch", "collections")):
+                        return ".".join(strings)
+        except Exception:  # noqa: BLE001  pickletools raises whatever the bytes provoke, at their end too
+            return None
 
 
 if __name__ == "__main__":

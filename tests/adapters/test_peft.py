@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers.pytorch_utils import Conv1D
+
+from lorabench.adapters.open import open_adapter
 from tests.adapters.peft_models import (
     KINDS,
     Everything,
@@ -16,12 +22,6 @@ from tests.adapters.peft_models import (
     peft_delta_weights,
     randomize,
 )
-from peft import LoraConfig
-from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-from transformers.pytorch_utils import Conv1D
-
-from lorabench.adapters.open import open_adapter
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -85,7 +85,7 @@ def test_gpt2_stores_its_weights_transposed(saved: Any) -> None:
     attention = next(layer for layer in adapter.layers if layer.module_type == "c_attn")
     assert isinstance(base.transformer.h[0].attn.c_attn.base_layer, Conv1D)
     assert (attention.shape, attention.weight_shape, attention.transposed) == ((72, 24), (24, 72), True)
-    assert [layer.name for layer in adapter.layers][0] == "transformer.wte"
+    assert adapter.layers[0].name == "transformer.wte"
 
 
 def test_a_llama_is_in_the_order_of_its_layers(saved: Any) -> None:
