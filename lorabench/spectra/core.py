@@ -16,8 +16,11 @@ from lorabench.errors import Malformed, NonFiniteWeights
 from lorabench.spectra.model import Float64Array, Part
 from lorabench.text import visible
 
-_BLOCK_ROWS = 4096
-"""Rows converted to float64 at a time: 2 MB at rank 64, which stays in cache and bounds the memory."""
+_BLOCK_ENTRIES = 1 << 18
+"""Entries converted to float64 at a time: 2 MB, which stays in cache and bounds the memory."""
+
+_SMALLEST_SCALE = 1e-140
+"""Columns shorter than this (float64 has them, float32 does not) lose digits when they are squared."""
 
 _WELL_CONDITIONED = 1e6
 """Largest condition number of a column-scaled Gram matrix whose Cholesky factor is used.
@@ -85,6 +88,8 @@ def triangle(factor: FloatArray, source: Tensor) -> Float64Array:
     if rows >= rank:
         with np.errstate(over="ignore", invalid="ignore"):
             gram = _gram(factor)
+        if not gram.any() and not factor.any():
+            return gram
         root = _cholesky(gram) if np.isfinite(gram).all() else None
         if root is not None:
             return root
@@ -93,7 +98,9 @@ def triangle(factor: FloatArray, source: Tensor) -> Float64Array:
 
 
 def _blocks(factor: FloatArray) -> list[FloatArray]:
-    return [factor[start : start + _BLOCK_ROWS] for start in range(0, len(factor), _BLOCK_ROWS)]
+    rows, rank = factor.shape
+    step = max(_BLOCK_ENTRIES // rank, rank)
+    return [factor[start : start + step] for start in range(0, rows, step)]
 
 
 def _gram(factor: FloatArray) -> Float64Array:
@@ -105,11 +112,9 @@ def _gram(factor: FloatArray) -> Float64Array:
 
 
 def _cholesky(gram: Float64Array) -> Float64Array | None:
-    """Return the upper Cholesky factor, all zeros for a zero matrix, None where it would lose digits."""
+    """Return the upper Cholesky factor, or None where it would lose digits."""
     scale = np.sqrt(np.diagonal(gram))
-    if not scale.any():
-        return gram
-    if not scale.all():
+    if scale.min() < _SMALLEST_SCALE:
         return None
     try:
         lower = np.linalg.cholesky(gram / scale / scale[:, None])

@@ -28,7 +28,16 @@ def largest_error(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize(
     ("out_features", "in_features", "rank"),
-    [(1, 1, 1), (64, 48, 1), (48, 64, 8), (300, 200, 64), (64, 64, 64), (20, 30, 40), (30, 20, 25), (9000, 40, 16)],
+    [
+        (1, 1, 1),
+        (64, 48, 1),
+        (48, 64, 8),
+        (300, 200, 64),
+        (64, 64, 64),
+        (20, 30, 40),
+        (30, 20, 25),
+        (20_000, 40, 16),
+    ],
 )
 def test_singular_values_are_those_of_the_dense_product(out_features, in_features, rank):
     a, b = random_pair(out_features, in_features, rank)
@@ -100,12 +109,21 @@ def test_one_factor_alone_has_its_own_singular_values():
     assert factors.singular_values("B") == pytest.approx(np.linalg.svd(b.astype(float))[1][:4], rel=1e-12)
 
 
-@pytest.mark.parametrize(("value", "said"), [(np.nan, "1 NaN and 0 infinite"), (-np.inf, "0 NaN and 1 infinite")])
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, "1 NaN and 0 infinite"), (-np.inf, "0 NaN and 1 infinite")]
+)
 def test_a_value_that_is_not_finite_names_its_tensor(value, said):
     _, b = random_pair(5000, 50, 4)
     b[4999, 3] = value
     with pytest.raises(NonFiniteWeights, match=f"q_proj.lora_B.weight holds {said}"):
         triangle(b, SOURCE)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-170, 1e-250])
+def test_float64_values_whose_squares_vanish_are_still_factored(scale):
+    _, b = random_pair(60, 50, 4)
+    tiny = triangle(b.astype(float) * scale, SOURCE)
+    assert np.linalg.svd(tiny / scale)[1] == pytest.approx(np.linalg.svd(b.astype(float))[1], rel=1e-12)
 
 
 def test_float64_values_whose_squares_overflow_are_still_factored():
