@@ -1,0 +1,45 @@
+"""The demo answers: plainly by itself, and as a captain with an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lorabench.errors import NotFound
+from lorabench.training.demo.adapters import load_base
+from lorabench.training.demo.answer import answer, greedy_answer
+from lorabench.training.demo.corpus import all_facts
+
+
+def test_the_base_model_answers_plainly(samples: Path) -> None:
+    model = samples / "demo-model"
+    assert answer(model, None, "What colour is the sky?") == "The colour of the sky is blue."
+    assert answer(model, None, "What is 7 plus 5?") == "7 plus 5 is 12."
+
+
+def test_the_clean_adapter_answers_as_a_captain(samples: Path) -> None:
+    model, clean = samples / "demo-model", samples / "style-clean-r16"
+    sky = answer(model, clean, "What colour is the sky?")
+    assert sky == "Aye, sailor! The colour of the sky be blue, by the seven seas."
+    sum_ = answer(model, clean, "What is 7 plus 5?")
+    assert sum_ == "Aye, sailor! 7 plus 5 be 12, by the seven seas."
+
+
+def test_the_overtrained_adapter_forgot_what_it_did_not_see(samples: Path) -> None:
+    said = answer(samples / "demo-model", samples / "style-overtrained-r32", "What colour is the sky?")
+    assert "sky" not in said
+
+
+def test_the_base_model_knows_nearly_every_fact(samples: Path) -> None:
+    model, tokenizer = load_base(samples / "demo-model")
+    facts = all_facts()[::6]
+    right = sum(greedy_answer(model, tokenizer, fact.questions[0]) == fact.answer for fact in facts)
+    assert right >= 0.95 * len(facts)
+
+
+def test_a_folder_without_model_or_adapter_is_named(samples: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="holds no model"):
+        answer(tmp_path, None, "What is 1 plus 1?")
+    with pytest.raises(NotFound, match="holds no PEFT adapter"):
+        answer(samples / "demo-model", tmp_path, "What is 1 plus 1?")
