@@ -9,11 +9,11 @@ from math import prod
 from typing import Any
 
 from lorabench.adapters.config import ModuleSettings
-from lorabench.adapters.model import Finding, Kind, LoraLayer
+from lorabench.adapters.model import Finding, Kind, LoraLayer, Tensor
 from lorabench.adapters.pairs import Pair
 from lorabench.adapters.scaling import Settings
 from lorabench.adapters.tensors import FLOAT_DTYPES
-from lorabench.text import visible
+from lorabench.text import shorten, visible
 
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embedding", "tok_embeddings")
 _DORA = "DoRA: ΔW here is the direction part s·B·A, before the magnitude vector rescales W + ΔW."
@@ -127,10 +127,10 @@ def _misfit(
     pair: Pair, measures: _Measures, settings: ModuleSettings, config: Mapping[str, Any]
 ) -> Finding | None:
     """Say why ΔW cannot be formed, if so."""
-    names = f"{visible(pair.a.name)} {pair.a.shape} and {visible(pair.b.name)} {pair.b.shape}"
+    names = f"{_label(pair.a)} {pair.a.shape} and {_label(pair.b)} {pair.b.shape}"
     for tensor in (pair.a, pair.b):
         if tensor.dtype not in FLOAT_DTYPES:
-            message = f"{visible(tensor.name)} is stored as {visible(tensor.dtype)}, no floating-point type."
+            message = f"{_label(tensor)} is stored as {visible(tensor.dtype)}, no float that lorabench reads."
             return Finding(
                 "error", message, "Integers are no weights without the scale that they were divided by."
             )
@@ -138,9 +138,7 @@ def _misfit(
         hint = "A model sharded by ZeRO-3 or FSDP must be gathered before it is saved."
         return Finding("error", f"{names} are not two matrices with numbers in them.", hint)
     if "mid" in pair.parts:
-        message = (
-            f"{visible(pair.parts['mid'].name)} stands between B and A (LoCon's Tucker form): ΔW is not B·A."
-        )
+        message = f"{_label(pair.parts['mid'])} stands between B and A (LoCon's Tucker form): ΔW is not B·A."
         return Finding("error", message)
     if pair.stacked and (settings.rank is None or pair.a.shape[0] % settings.rank):
         message = f"{names} cannot be shared out to experts of rank r = {settings.rank}."
@@ -151,6 +149,10 @@ def _misfit(
         if config.get(option):
             return Finding("error", message)
     return None
+
+
+def _label(tensor: Tensor) -> str:
+    return shorten(visible(tensor.name), 100)
 
 
 def depth(layer: LoraLayer) -> tuple[Any, ...]:

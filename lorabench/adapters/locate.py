@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,16 +133,29 @@ def find_adapters(
 
 def _folders_in(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
-        return [folder / entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+        return [folder / entry.name for entry in entries if entry.name[0] != "." and _is(entry.is_dir)]
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Ask an entry for its kind; a link that leads nowhere, or to itself, has none."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _adapters_in(folder: Path) -> Iterator[AdapterLocation]:
     """The adapters whose files lie in this very folder: that of the folder first."""
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
+        names = sorted(entry.name for entry in entries if entry.name[0] != "." and _is(entry.is_file))
     main = next((name for name in _MAIN if name in names), None)
     shards = [name for name in names if name.startswith("adapter_model-") and _SHARD.fullmatch(name)]
-    strays = [found for name in names if name != main for found in _stray(folder / name)]
+    strays: list[tuple[Path, Format | None]] = []
+    for name in names:
+        try:
+            strays.extend(_stray(folder / name))
+        except OSError as error:
+            yield _broken(folder / name, f"It cannot be read: {error.strerror or visible(error)}.")
     if main or shards:
         yield from _described(folder, folder / (main or shards[0]), _MAIN.get(main or "", "PEFT"))
     elif len(strays) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -115,7 +116,7 @@ class LoraLayer:
     @property
     def parameters(self) -> int:
         """How many numbers A and B hold."""
-        return self.rank * (self.shape[0] + self.shape[1])
+        return (prod(self.source_a.shape) + prod(self.source_b.shape)) // self.experts
 
     def factors(self) -> tuple[FloatArray, FloatArray]:
         """Read (A, B): A is (r, in_features), B is (out_features, r); float32, or float64 if stored so.

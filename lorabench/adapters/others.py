@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lorabench.adapters.model import Finding, LoraLayer, OtherTensor, Role
-from lorabench.text import visible
+from lorabench.text import shorten, visible
 
 _EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|lm_head|word_embeddings|shared|token_adapter)\.|^<.*>$")
 # Initialisations that take a part of the base weight into A and B, and it out of the base model.
@@ -72,4 +72,6 @@ def _count(names: Sequence[str], one: str, many: str) -> str:
 
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - _LISTED
-    return ", ".join(visible(name) for name in names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(shorten(visible(name), 100) for name in names[:_LISTED]) + (
+        f" and {rest} more" if rest > 0 else ""
+    )

@@ -68,11 +68,15 @@ class TensorFile:
         self.label = visible(path.name)
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
-        self._state = self._stat()
+        self._state = _state(os.fstat(self._descriptor))
 
-    def _stat(self) -> tuple[int, int]:
-        status = os.fstat(self._descriptor)
-        return status.st_size, status.st_mtime_ns
+    def check_still_at(self, path: Path) -> None:
+        """Raise Malformed where another file was put in this one's place since it was opened."""
+        if _state(path.stat()) != self._state:
+            raise self._changed()
+
+    def _changed(self) -> Malformed:
+        return Malformed(f"{self.label} changed while it was open.", "Open it again.")
 
     def read(self, offset: int, size: int) -> npt.NDArray[np.uint8]:
         """Return `size` bytes from `offset`, in memory of their own.
@@ -80,8 +84,8 @@ class TensorFile:
         Raises:
             Malformed: the file is shorter, or was written to since it was opened.
         """
-        if self._stat() != self._state:
-            raise Malformed(f"{self.label} changed while it was open.", "Open it again.")
+        if _state(os.fstat(self._descriptor)) != self._state:
+            raise self._changed()
         buffer = np.empty(size, np.uint8)
         done = 0
         while done < size:
@@ -90,6 +94,10 @@ class TensorFile:
                 raise Malformed(f"{self.label} ends before its last tensor.", "Copy or download it again.")
             done += count
         return buffer
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +126,7 @@ class FileTensor:
         return decode(raw if columns == _ALL else raw[:, columns], self.dtype)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MemoryTensor:
     """A torch tensor or a numpy array, on whatever device; copied when read."""
 
@@ -162,9 +170,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, FileTensor], dict[str, str]]
     """
     label = visible(path.name)
     try:
+        file = TensorFile(path)
         with safe_open(path, "numpy"):  # it checks lengths, offsets, overlaps and types
             pass
-        file = TensorFile(path)
+        file.check_still_at(path)
     except SafetensorError as error:
         raise _malformed(path, error) from error
     except OSError as error:

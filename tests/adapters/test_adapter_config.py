@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig
 from peft.utils.other import get_pattern_key
@@ -159,3 +159,30 @@ def test_a_file_that_json_wrote_is_read_as_peft_reads_it(tmp_path: Path) -> None
     LoraConfig(r=4, lora_alpha=6, rank_pattern={"layers.1": 2}).save_pretrained(str(tmp_path))
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert opened(config).layers[0].scaling == 1.5
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 40) | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("q_proj.*(", max_size=6), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+FIELDS = [
+    "r", "lora_alpha", "use_rslora", "use_dora", "fan_in_fan_out", "init_lora_weights", "modules_to_save",
+    "target_parameters", "target_modules", "base_model_name_or_path", "lora_parameters", "model",
+]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_no_configuration_can_provoke_a_traceback(config: dict[str, Any]) -> None:
+    for tensors in (
+        state(),
+        {"m.lora_a": np.ones((8, 4)), "m.lora_b": np.ones((4, 8)), "score.weight": np.ones(3)},
+    ):
+        adapter = open_adapter(tensors, config=config)
+        assert adapter.target_modules
+        for layer in adapter.layers:
+            assert layer.scaling is None or math.isfinite(layer.scaling)
+            assert layer.findings or np.abs(layer.delta_weight()).max() >= 0

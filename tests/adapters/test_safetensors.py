@@ -18,7 +18,7 @@ from safetensors.torch import save_file as save_torch_file
 
 from lorabench.adapters.open import open_adapter
 from lorabench.adapters.tensors import read_safetensors
-from lorabench.errors import Malformed, NotFound
+from lorabench.errors import AdapterError, Malformed, NotFound
 
 A, B = "model.layers.0.q_proj.lora_A.weight", "model.layers.0.q_proj.lora_B.weight"
 
@@ -209,3 +209,23 @@ def test_nothing_is_imported_that_a_reader_need_not_have() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "safetensors" in loaded
     assert not loaded & {"torch", "transformers", "peft", "trl", "pandas", "textual", "plotext"}
+
+
+def test_no_byte_of_a_file_can_provoke_a_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({A: np.ones((2, 4), np.float32), B: np.ones((4, 2), np.float32)}, path, metadata={"a": "b"})
+    sound = path.read_bytes()
+    random = np.random.default_rng(0)
+    said = []
+    for _ in range(1500):
+        damaged = bytearray(sound)
+        for _ in range(random.integers(1, 4)):
+            damaged[random.integers(0, 260)] = random.choice([*b'0123456789{}[]",:FIB', *range(256)])
+        path.write_bytes(damaged)
+        try:
+            for layer in open_adapter(path).layers:
+                layer.factors()
+        except AdapterError as error:
+            said.append(str(error))
+    assert 50 < len(said) < 1450
+    assert all(sentence.isprintable() for sentence in said)
