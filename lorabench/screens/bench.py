@@ -11,6 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
+from textual.markup import escape
 from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
@@ -208,7 +209,7 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
             panel.border_title = "nothing here"
             facts.update(Text(self.empty_text()))
             return
-        panel.border_title = visible(row.name)
+        panel.border_title = escape(visible(row.name))
         facts.update(facts_table(facts_of(row, self.summaries.get(row))))
 
     def empty_text(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +16,7 @@ from lorabench.adapters.model import Adapter
 from lorabench.errors import ExpressionError
 from lorabench.screens.dialogs import ChoiceDialog
 from lorabench.screens.work_screen import WorkScreen, Writer
-from lorabench.spectra.columns import COLUMNS, LAYER_COLUMNS, Column, pick
+from lorabench.spectra.columns import COLUMNS, LAYER_COLUMNS, Column
 from lorabench.spectra.expression import parse_filter, sort_spectra
 from lorabench.spectra.model import VERDICTS, LayerSpectrum
 from lorabench.spectra.parity_columns import PARITY_COLUMNS, PARITY_VIEW
@@ -25,19 +24,13 @@ from lorabench.spectra.report import Report
 from lorabench.text import visible
 from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.heat_grid import HeatGrid
-from lorabench.widgets.layer_table import LayerTable, pending
-
-FACTOR_COLUMNS = tuple(
-    replace(column, title="norm") if column.name == "norm" else column
-    for column in pick(
-        COLUMNS, "layer module part shape norm sigma1 stable_rank effective_rank alpha tail verdict"
-    )
+from lorabench.widgets.layer_table import (
+    FACTOR_COLUMNS,
+    HEAT_COLUMNS,
+    NARROW_COLUMNS,
+    LayerTable,
+    pending,
 )
-# Where not all fit, what one looks for first stands first.
-NARROW_COLUMNS = pick(
-    COLUMNS, "layer module r alpha verdict norm stable_rank rank90 tail sigma1 effective_rank scaling shape"
-)
-HEAT_COLUMNS = tuple(column for column in COLUMNS if column.numeric and column.name != "layer")
 
 
 class LayersScreen(WorkScreen):

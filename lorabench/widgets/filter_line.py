@@ -72,4 +72,5 @@ class FilterLine(Vertical):
 
     def leave(self) -> None:
         """Give the keys back to what is filtered."""
-        self.screen.focus_next("DataTable")
+        if self.query_one(Input).has_focus:
+            self.screen.focus_next("DataTable")

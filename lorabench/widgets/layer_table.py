@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
 from lorabench.adapters.model import LoraLayer
-from lorabench.spectra.columns import MISSING, Column
+from lorabench.spectra.columns import COLUMNS, MISSING, Column, pick
 from lorabench.spectra.model import LayerSpectrum, Verdict, VerdictWord
 from lorabench.widgets.row_table import RowTable
+
+FACTOR_COLUMNS = tuple(
+    replace(column, title="norm") if column.name == "norm" else column
+    for column in pick(
+        COLUMNS, "layer module part shape norm sigma1 stable_rank effective_rank alpha tail verdict"
+    )
+)
+# Where not all fit, what one looks for first stands first.
+NARROW_COLUMNS = pick(
+    COLUMNS, "layer module r alpha verdict norm stable_rank rank90 tail sigma1 effective_rank scaling shape"
+)
+HEAT_COLUMNS = tuple(column for column in COLUMNS if column.numeric and column.name != "layer")
 
 # More rows than this make the table slow to fill; the filter finds the rest.
 MOST_ROWS = 2_000

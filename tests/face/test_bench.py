@@ -1,0 +1,166 @@
+"""Screen 1 as a person uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lorabench.app import LorabenchApp
+from lorabench.screens.bench import BenchScreen
+from lorabench.screens.dialogs import ErrorDialog, HelpDialog
+from lorabench.screens.layers import LayersScreen
+from tests.face.looking import bench_rows, detail, settled, text_of, until
+
+Make = Callable[..., LorabenchApp]
+
+
+async def test_the_folder_is_listed_as_a_tree_with_states_steps_and_mean_alphas(workbench: Make) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        rows = bench_rows(app)
+    assert [row[:3] for row in rows] == [
+        ["damaged", "adapter", "16"],
+        ["new", "○ configured", "—"],
+        ["run[1]", "✔ finished", "16"],
+        ["checkpoint-500", "· checkpoint", "16"],
+        ["style-r16", "adapter", "16"],
+    ]
+    assert rows[2][4:6] == ["1000", "0.500"]
+    assert rows[3][4:6] == ["500", "1.000"]
+    assert rows[0][6] == "—"
+    # Of the four modules three have an alpha: 1.4, 3.0 and a random one.
+    assert 1.5 < float(rows[4][6]) < 5
+
+
+async def test_the_panel_tells_base_files_losses_and_verdicts_of_the_row(workbench: Make) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("down", "down", "down")
+        await pilot.pause()
+        shown = detail(app)
+    assert "tiny/base" in shown
+    assert "adapter_model.safetensors" in shown
+    assert "2.600 → 1.000" in shown
+    assert "2 dead" in shown
+
+
+async def test_enter_opens_an_adapter_and_its_layers_come(workbench: Make) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("G", "enter")
+        await until(pilot, lambda: app.analysis.state == "done")
+        assert isinstance(app.screen, LayersScreen)
+        assert app.analysis.progress == (16, 16)
+
+
+async def test_a_damaged_file_is_a_sentence_and_nothing_is_lost(workbench: Make) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        assert "adapter_model.safetensors" in text_of(app)
+        await pilot.press("y", "escape")
+        assert "adapter_model.safetensors" in app.clipboard
+        assert isinstance(app.screen, BenchScreen)
+        assert len(bench_rows(app)) == 5
+
+
+async def test_a_run_without_an_adapter_says_so(workbench: Make) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36), notifications=True) as pilot:
+        await settled(pilot)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "no adapter yet" in text_of(app))
+        assert isinstance(app.screen, BenchScreen)
+
+
+async def test_the_filter_shows_matching_names_and_esc_shows_all(workbench: Make) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("slash", *"STYLE")
+        await until(pilot, lambda: [row[0] for row in bench_rows(app)] == ["style-r16"])
+        await pilot.press("enter")
+        assert app.focused is not None
+        assert app.focused.id == "runs"
+        await pilot.press("slash", "escape")
+        await until(pilot, lambda: len(bench_rows(app)) == 5)
+
+
+async def test_y_copies_the_quoted_path(workbench: Make, outputs: Path) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("j", "j", "y")
+        assert app.clipboard == f"'{outputs}/run[1]'"
+
+
+async def test_an_empty_folder_offers_the_samples(workbench: Make, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    app = workbench(empty)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert "Press o to look at the sample adapters" in detail(app)
+        await pilot.press("o")
+        await until(pilot, lambda: len(bench_rows(app)) > 0)
+        assert app.folder.name == "sample_adapters"
+
+
+async def test_a_new_adapter_is_seen_after_reload(workbench: Make, outputs: Path) -> None:
+    from tests.face.conftest import write_adapter
+
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        write_adapter(outputs / "zz-later", layers=1)
+        await pilot.press("r")
+        await until(pilot, lambda: len(bench_rows(app)) == 6)
+
+
+async def test_a_file_given_on_the_command_line_opens_at_once(workbench: Make, outputs: Path) -> None:
+    file = outputs / "style-r16" / "adapter_model.safetensors"
+    app = workbench(file.parent, file)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: app.analysis.state == "done")
+        assert isinstance(app.screen, LayersScreen)
+
+
+async def test_help_tells_how_to_read_the_screen_and_its_keys(workbench: Make) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpDialog))
+        await until(pilot, lambda: "Keys" in text_of(app))
+        await pilot.press("escape")
+        assert isinstance(app.screen, BenchScreen)
+
+
+async def test_the_top_line_tells_folder_and_device(workbench: Make, outputs: Path) -> None:
+    app = workbench()
+    async with app.run_test(size=(160, 36)) as pilot:
+        await settled(pilot)
+        top = text_of(app).splitlines()[0]
+    assert "CPU, 2 cores 3.1/25.3 GB" in top
+    assert "outputs" in top
+
+
+async def test_names_with_markup_and_control_characters_are_shown_and_not_obeyed(
+    workbench: Make, tmp_path: Path
+) -> None:
+    from tests.face.conftest import write_adapter
+
+    write_adapter(tmp_path / "odd" / "[red]x[/foo]\x1b[31m", layers=1)
+    write_adapter(tmp_path / "odd" / "ünïcode name", layers=1)
+    app = workbench(tmp_path / "odd")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        names = [row[0] for row in bench_rows(app)]
+        assert names == ["[red]x[/foo]␛[31m", "ünïcode name"]
+        await pilot.press("enter")
+        await until(pilot, lambda: app.analysis.state == "done")
