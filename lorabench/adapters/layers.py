@@ -127,7 +127,6 @@ def _misfit(
     pair: Pair, measures: _Measures, settings: ModuleSettings, config: Mapping[str, Any]
 ) -> Finding | None:
     """Say why ΔW cannot be formed, if so."""
-    names = f"{_label(pair.a)} {pair.a.shape} and {_label(pair.b)} {pair.b.shape}"
     for tensor in (pair.a, pair.b):
         if tensor.dtype not in FLOAT_DTYPES:
             message = f"{_label(tensor)} is stored as {visible(tensor.dtype)}, no float that lorabench reads."
@@ -136,15 +135,17 @@ def _misfit(
             )
     if measures.rank == 0:
         hint = "A model sharded by ZeRO-3 or FSDP must be gathered before it is saved."
-        return Finding("error", f"{names} are not two matrices with numbers in them.", hint)
+        return Finding("error", f"{_both(pair)} are not two matrices with numbers in them.", hint)
     if "mid" in pair.parts:
         message = f"{_label(pair.parts['mid'])} stands between B and A (LoCon's Tucker form): ΔW is not B·A."
         return Finding("error", message)
     if pair.stacked and (settings.rank is None or pair.a.shape[0] % settings.rank):
-        message = f"{names} cannot be shared out to experts of rank r = {settings.rank}."
+        message = f"{_both(pair)} cannot be shared out to experts of rank r = {settings.rank}."
         return Finding("error", message, "adapter_config.json must say the r that was trained.")
     if measures.rank != measures.rank_b:
-        return Finding("error", f"{names} do not fit: rank {measures.rank} by A, {measures.rank_b} by B.")
+        return Finding(
+            "error", f"{_both(pair)} do not fit: rank {measures.rank} by A, {measures.rank_b} by B."
+        )
     for option, message in _OTHER_UPDATES.items():
         if config.get(option):
             return Finding("error", message)
@@ -153,6 +154,10 @@ def _misfit(
 
 def _label(tensor: Tensor) -> str:
     return shorten(visible(tensor.name), 100)
+
+
+def _both(pair: Pair) -> str:
+    return f"{_label(pair.a)} {pair.a.shape} and {_label(pair.b)} {pair.b.shape}"
 
 
 def depth(layer: LoraLayer) -> tuple[Any, ...]:
