@@ -105,7 +105,10 @@ class Page:
     def text(self) -> str:
         """Return the page as text, coloured where it goes to a terminal that wants colour."""
         output = io.StringIO()
-        console = Console(file=output, force_terminal=self.terminal, width=self.width, highlight=False)
+        # Without a height, rich takes a dumb terminal to be 80 columns wide whatever the width says.
+        console = Console(
+            file=output, force_terminal=self.terminal, width=self.width, height=24, highlight=False
+        )
         for part in self.parts:
             console.print(part, markup=False, soft_wrap=not self.terminal and isinstance(part, Text))
         return "".join(f"{line.rstrip()}\n" for line in output.getvalue().split("\n")[:-1])
@@ -189,7 +192,7 @@ def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    progress = Progress(*columns, console=Console(file=sys.stderr), transient=True)
     task = progress.add_task(what, total=total)
     begin = time.monotonic()
     try:
