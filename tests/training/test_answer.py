@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from lorabench.errors import NotFound
+from lorabench.errors import AdapterError, NotFound
 from lorabench.training.demo.adapters import load_base
 from lorabench.training.demo.answer import answer, greedy_answer
 from lorabench.training.demo.corpus import all_facts
 
 
-def test_the_base_model_answers_plainly(samples: Path) -> None:
+def test_the_base_model_answers_plainly_and_nothing_else_is_printed(
+    samples: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     model = samples / "demo-model"
     assert answer(model, None, "What colour is the sky?") == "The colour of the sky is blue."
     assert answer(model, None, "What is 7 plus 5?") == "7 plus 5 is 12."
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_clean_adapter_answers_as_a_captain(samples: Path) -> None:
@@ -43,3 +47,21 @@ def test_a_folder_without_model_or_adapter_is_named(samples: Path, tmp_path: Pat
         answer(tmp_path, None, "What is 1 plus 1?")
     with pytest.raises(NotFound, match="holds no PEFT adapter"):
         answer(samples / "demo-model", tmp_path, "What is 1 plus 1?")
+
+
+def test_an_adapter_of_another_model_is_refused_in_a_sentence(samples: Path, tmp_path: Path) -> None:
+    config = json.loads((samples / "style-clean-r16" / "adapter_config.json").read_text())
+    weights = (samples / "style-clean-r16" / "adapter_model.safetensors").read_bytes()
+    changes = {
+        "other-modules": (config | {"target_modules": ["c_attn"]}, weights),
+        "other-shapes": (config | {"r": 4}, weights),
+        "other-kind": (config | {"peft_type": "NOT_A_KIND"}, weights),
+        "torn": (config, weights[:1000]),
+    }
+    for name, (changed, data) in changes.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(json.dumps(changed))
+        (folder / "adapter_model.safetensors").write_bytes(data)
+        with pytest.raises(AdapterError, match=f"{name} does not load on this model: ."):
+            answer(samples / "demo-model", folder, "What is 1 plus 1?")

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from lorabench.errors import NotFound
+from lorabench.errors import AdapterError, NotFound
+from lorabench.text import visible
+from lorabench.training.demo.quiet import quiet
 
 MAX_ANSWER_TOKENS = 64
+
+_DOES_NOT_FIT = (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError, UnpicklingError)
+"""What PEFT raises for other shapes, modules and kinds, and for files that it cannot read."""
 
 
 def answer(model_folder: Path, adapter_folder: Path | None, question: str) -> str:
@@ -19,14 +26,28 @@ def answer(model_folder: Path, adapter_folder: Path | None, question: str) -> st
 
     Raises:
         NotFound: one of the folders holds no model or no adapter.
+        AdapterError: the adapter was made for another model, or is damaged.
     """
     _require(model_folder / "config.json", "model")
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    model: Any = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     if adapter_folder is not None:
         _require(adapter_folder / "adapter_config.json", "PEFT adapter")
-        model = PeftModel.from_pretrained(model, adapter_folder)
-    return greedy_answer(model, tokenizer, question)
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(model_folder)
+        model: Any = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+        if adapter_folder is not None:
+            model = _adapted(model, adapter_folder)
+        return greedy_answer(model, tokenizer, question)
+
+
+def _adapted(model: Any, folder: Path) -> PeftModel:
+    try:
+        return PeftModel.from_pretrained(model, folder)
+    except _DOES_NOT_FIT as error:
+        first_line = visible(str(error).strip().partition("\n")[0])
+        raise AdapterError(
+            f"{visible(folder)} does not load on this model: {first_line}",
+            "The demo model takes only adapters that were trained on it.",
+        ) from error
 
 
 def greedy_answer(model: Any, tokenizer: PreTrainedTokenizerBase, question: str) -> str:
@@ -45,4 +66,4 @@ def greedy_answer(model: Any, tokenizer: PreTrainedTokenizerBase, question: str)
 
 def _require(file: Path, what: str) -> None:
     if not file.is_file():
-        raise NotFound(f"{file.parent} holds no {what}.", f"It should have a {file.name}.")
+        raise NotFound(f"{visible(file.parent)} holds no {what}.", f"It should have a {file.name}.")

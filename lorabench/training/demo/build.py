@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,11 @@ from lorabench.errors import LorabenchError
 from lorabench.text import visible
 from lorabench.training.demo import corpus
 from lorabench.training.demo.adapters import train_adapter, write_run_yaml
-from lorabench.training.demo.model import new_model, pretrain
+from lorabench.training.demo.model import Report, new_model, pretrain
 from lorabench.training.demo.quiet import quiet
 from lorabench.training.demo.readme import describe
 from lorabench.training.demo.recipes import RECIPES, Recipe
 from lorabench.training.demo.tokenizer import train_tokenizer
-
-Report = Callable[[str], None]
 
 MODEL, DATA, README = "demo-model", "demo-data", "README.md"
 
@@ -56,7 +54,7 @@ def rebuild(
     *,
     seed: int = 0,
     settings: DemoSettings | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
 ) -> None:
     """Make the demo model, its data and the sample adapters anew in `folder`.
 

@@ -46,15 +46,14 @@ def pretrain(
     learning_rate: float,
     seed: int,
     report: Report,
-) -> float:
-    """Train `model` in place on all tokens of `rows`; return the mean loss of the last tenth, in nats.
+) -> None:
+    """Train `model` in place on all tokens of `rows`.
 
     AdamW with a cosine schedule after a warm-up of 5 % of the steps.
     """
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step + 1, steps))
     batches = _batches([_encode(tokenizer, row) for row in rows], batch_size, random.Random(seed))
-    losses: list[float] = []
     model.train()
     for step in range(1, steps + 1):
         loss = model(**_pad(next(batches), tokenizer.pad_token_id)).loss
@@ -63,12 +62,9 @@ def pretrain(
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-        losses.append(loss.item())
         if step % max(1, steps // 20) == 0:
-            report(f"pre-training: step {step} of {steps}, loss {losses[-1]:.3f}")
+            report(f"pre-training: step {step} of {steps}, loss {loss.item():.3f}")
     model.train(False)
-    last = losses[-max(1, steps // 10) :]
-    return sum(last) / len(last)
 
 
 def _encode(tokenizer: PreTrainedTokenizerFast, row: Row) -> list[int]:
