@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorabench.adapters.config import CONFIG_NAME, finite_number, mapping, read_config
@@ -157,7 +157,9 @@ def _adapters_in(folder: Path) -> Iterator[AdapterLocation]:
         except OSError as error:
             yield _broken(folder / name, f"It cannot be read: {error.strerror or visible(error)}.")
     if main or shards:
-        yield from _described(folder, folder / (main or shards[0]), _MAIN.get(main or "", "PEFT"))
+        beside = [name for name in names if name in _MAIN and name != main and not name.endswith(INDEX)]
+        for location in _described(folder, folder / (main or shards[0]), _MAIN.get(main or "", "PEFT")):
+            yield replace(location, findings=location.findings + tuple(_unread(beside)))
     elif len(strays) == 1:
         file, written_by = strays.pop()
         yield from _described(folder, file, written_by)
@@ -165,6 +167,13 @@ def _adapters_in(folder: Path) -> Iterator[AdapterLocation]:
         yield _broken(folder, f"{CONFIG_NAME} lies here without weights.")
     for file, written_by in strays:
         yield from _described(file, file, written_by)
+
+
+def _unread(names: Sequence[str]) -> Iterator[Finding]:
+    for name in names:
+        yield Finding(
+            "info", f"{name} lies beside these weights and was not read.", "Open it by its own path."
+        )
 
 
 def _stray(file: Path) -> Iterator[tuple[Path, Format | None]]:

@@ -53,12 +53,14 @@ def open_adapter(source: Source, *, config: Config | object | None = None) -> Ad
         return _open_path(Path(source).expanduser(), given)
     if isinstance(source, Mapping):
         return _interpret("state dict", memory_tensors(source), {"": given or {}})
+    if not hasattr(source, "peft_config"):
+        raise TypeError(f"a path, a state dict or a model with PEFT adapters, not {type(source).__name__}")
     return _open_model(source, given)
 
 
 def _open_path(path: Path, given: Config | None) -> Adapter:
     location = locate(path)
-    config, findings = (given, []) if given is not None else read_config(location.files[0].parent)
+    config = read_config(location.files[0].parent)[0] if given is None else given
     name = location.name
     check_peft_type(config, visible(name))
     tensors: dict[str, Tensor] = {}
@@ -78,7 +80,7 @@ def _open_path(path: Path, given: Config | None) -> Adapter:
         metadata,
         path=location.path,
         files=location.files,
-        findings=findings,
+        findings=location.findings if given is None else (),
         written_by="diffusers" if location.format == "diffusers" else None,
     )
 
@@ -87,7 +89,7 @@ def _open_model(model: PeftModel, given: Config | None) -> Adapter:
     configs = {name: _as_mapping(config) for name, config in model.peft_config.items()}
     kept = ("lora_", "modules_to_save.", "token_adapter.")
     state = {name: value for name, value in model.state_dict().items() if any(k in name for k in kept)}
-    active = next(iter(configs.values()), {})
+    active = configs.get(str(getattr(model, "active_adapter", None)), next(iter(configs.values()), {}))
     return _interpret("model in memory", memory_tensors(state), {"": given or active} | configs)
 
 

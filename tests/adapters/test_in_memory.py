@@ -62,6 +62,19 @@ def test_a_state_dict_with_peft_configuration(dtype: torch.dtype) -> None:
     assert_equals_peft(adapter, model, 2**-7 if dtype.itemsize == 2 else 1e-6)
 
 
+def test_the_active_adapter_gives_the_configuration() -> None:
+    model = adapted(nn.Sequential(nn.Linear(6, 4)), r=2, lora_alpha=4, target_modules=["0"])
+    model.add_adapter("style", LoraConfig(r=2, lora_alpha=20, target_modules=["0"]))
+    assert open_adapter(model).config["lora_alpha"] == 4
+    model.set_adapter("style")
+    assert open_adapter(model).config["lora_alpha"] == 20
+
+
+def test_what_is_no_source_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="a path, a state dict or a model with PEFT adapters, not int"):
+        open_adapter(3)
+
+
 def arrays(a: tuple[int, ...], b: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {"x.0.q.lora_A.weight": np.ones(a, np.float32), "x.0.q.lora_B.weight": np.ones(b, np.float32)}
 
