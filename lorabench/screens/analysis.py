@@ -59,6 +59,11 @@ class Analysis:
         return self.path.name if self.path else ""
 
     @property
+    def busy(self) -> bool:
+        """Whether an adapter is being opened or analysed."""
+        return self.state in ("opening", "analysing")
+
+    @property
     def progress(self) -> tuple[int, int]:
         """How many layers have their spectrum, of how many."""
         return len(self.spectra["ΔW"]), len(self.adapter.layers) if self.adapter else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import JustifyMethod
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lorabench.screens.listing import Row
     from lorabench.spectra.report import Summary
 
+PREVIEW_PAUSE = 0.1
 STATE_MARKS = {
     "finished": "✔ finished",
     "stopped": "■ stopped",
@@ -78,6 +80,7 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
         self.rows: list[Row] = []
         self.summaries: dict[Row, Summary | LorabenchError] = {}
         self.wanted = ""
+        self.begun = False
 
     def body(self) -> ComposeResult:
         yield FilterLine("part of a name")
@@ -113,11 +116,12 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
         worker = get_current_worker()
         rows = list_folder(self.workbench.folder)
         self.app.call_later(self.fill, rows)
-        for row in rows:
+        for row in filter(previewed, rows):
+            # What the user has opened comes first.
+            while self.analysis.busy and not worker.is_cancelled:
+                time.sleep(PREVIEW_PAUSE)
             if worker.is_cancelled:
                 return
-            if not previewed(row):
-                continue
             try:
                 outcome: Summary | LorabenchError = summarize(list(spectra_of(open_adapter(row.path))))
             except LorabenchError as error:
@@ -125,9 +129,12 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
             self.app.call_later(self.add_summary, row, outcome)
 
     def fill(self, rows: list[Row]) -> None:
-        """Show the rows."""
+        """Show the rows; a folder that is one adapter and nothing else is opened at once."""
+        first, self.begun = not self.begun, True
         self.rows = rows
         self.refill()
+        if first and [row.path for row in rows if row.location] == [self.workbench.folder]:
+            self.open_row()
 
     def refill(self) -> None:
         """Write the table anew: after reading, filtering, or a change of width."""

@@ -139,7 +139,7 @@ class LayersScreen(WorkScreen):
         try:
             spectra = self.shown_spectra()
         except ExpressionError as error:
-            self.query_one(FilterLine).complain(error.message)
+            self.query_one(FilterLine).complain(str(error))
             return
         self.query_one(FilterLine).complain("")
         if self.heat:

@@ -80,7 +80,7 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
     def show_analysis(self) -> None:
         """Write the heading and draw the pictures."""
         if not self.spectra:
-            coming = self.analysis.state in ("opening", "analysing")
+            coming = self.analysis.busy
             self.write_heading("computing …" if coming else "No adapter is open: press 1 and choose one.", "")
             self.draw([])
         elif self.whole:

@@ -22,7 +22,8 @@ _UNIFORM_SQUARE_VARIANCE = 0.8
 _BATCH_ENTRIES = 1 << 18
 """Entries of a batch of triangles: 2 MB an array, which stays in cache."""
 
-_one_at_a_time = Lock()
+_locks: dict[tuple[tuple[int, int], int, Part], Lock] = {}
+"""A lock for each shape: it is simulated once, and the others need not wait for it."""
 
 
 def null_band(shape: tuple[int, int], rank: int, part: Part = "ΔW") -> tuple[float, float]:
@@ -32,7 +33,7 @@ def null_band(shape: tuple[int, int], rank: int, part: Part = "ΔW") -> tuple[fl
     200,000/rank^1.5 draws (2000 at rank 16, 390 at 64), from 32 to 2000: about 0.1 s at rank 64.
     (NaN, NaN) where the spectrum has a single value.
     """
-    with _one_at_a_time:
+    with _locks.setdefault((shape, rank, part), Lock()):
         return _simulated_band(shape, rank, part)
 
 

@@ -10,11 +10,14 @@ HEAVY, RANDOM = 2.0, 6.0
 USUAL = 4.0
 """Their usual range for well-trained layers is from 2 to this."""
 
+FEWEST = 10
+"""With fewer points in the tail any steep spectrum, geometric or log-normal, passes for a power law."""
+
 
 def judge(alpha: Alpha | None, points: int, part: Part = "ΔW") -> Verdict:
     """Return the verdict on a layer that is alive, of which `points` eigenvalues stand above rounding.
 
-    An interval that spans a border leaves the layer undecided; the border at 6 does not count where alpha
+    An interval that spans a border, or a tail of fewer than `FEWEST` points, leaves it undecided; the border at 6 does not count where alpha
     lies in the null band, since the word would be random-like on either side of it.
     """
     if alpha is None:
@@ -28,6 +31,10 @@ def judge(alpha: Alpha | None, points: int, part: Part = "ΔW") -> Verdict:
     if spanned:
         return Verdict(
             "undecided", f"{known} spans {spanned}: {tail} points in the tail are too few to tell."
+        )
+    if tail < FEWEST:
+        return Verdict(
+            "undecided", f"{known} rests on {tail} points: too few to tell a power law from any steep fall."
         )
     if as_noise:
         untrained = "B·A" if part == "ΔW" else part

@@ -164,3 +164,14 @@ async def test_names_with_markup_and_control_characters_are_shown_and_not_obeyed
         assert names == ["[red]x[/foo]␛[31m", "ünïcode name"]
         await pilot.press("enter")
         await until(pilot, lambda: app.analysis.state == "done")
+
+
+async def test_a_folder_that_is_one_adapter_opens_at_once(workbench: Make, outputs: Path) -> None:
+    app = workbench(outputs / "style-r16")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: app.analysis.state == "done")
+        assert isinstance(app.screen, LayersScreen)
+        await pilot.press("1", "r")
+        await settled(pilot)
+        assert isinstance(app.screen, BenchScreen)
+        assert [row[0] for row in bench_rows(app)] == ["style-r16"]

@@ -132,6 +132,15 @@ def test_every_module_type_has_a_letter_of_its_own():
     assert list(letters) == types
     assert len(set(letters.values())) == len(types)
     assert [letters[name] for name in types[:7]] == ["q", "k", "v", "o", "g", "u", "d"]
+    assert list(plots._letters(["attn1.to_k", "attn1.to_out", "attn2.to_k"]).values()) == ["k", "a", "K"]
+
+
+def test_a_long_legend_is_cut_rather_than_lost(tmp_path):
+    names = [f"0.block.projection_number_{n}" for n in range(8)]
+    folder = write_adapter(tmp_path, {name: random_pair(24, 32, 8, seed=n) for n, name in enumerate(names)})
+    lines = drawn(plots.norm_by_depth, lorabench.analyze(folder).spectra, (56, 12))
+    assert "p=projection_number_0" in lines[-1]
+    assert "…" in lines[-1]
 
 
 def test_a_thousand_layers_are_thinned(spectra):

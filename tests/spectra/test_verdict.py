@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from lorabench.spectra import powerlaw
+from lorabench.spectra.interval import interval
 from lorabench.spectra.model import Alpha, PowerLaw
 from lorabench.spectra.verdict import judge
 
@@ -32,6 +37,22 @@ def alpha(value: float, low: float, high: float, null: tuple[float, float] = (8.
 )
 def test_the_word_follows_from_alpha_its_interval_and_the_null_band(value, low, high, null, word):
     assert judge(alpha(value, low, high, null), 64).word == word
+
+
+def test_fewer_than_ten_points_leave_the_layer_undecided_however_narrow_the_interval():
+    few = replace(alpha(1.5, 1.3, 1.8), fit=PowerLaw(1.5, 0.1, 1.0, 0.05, tail=9, points=9, sigma=0.2))
+    assert judge(few, 9).word == "undecided"
+    assert "rests on 9 points" in judge(few, 9).reason
+    enough = replace(few, fit=replace(few.fit, tail=10))
+    assert judge(enough, 10).word == "heavy-tailed"
+
+
+def test_eight_geometric_singular_values_have_a_narrow_alpha_below_two_and_no_verdict():
+    fit = powerlaw.fit(np.geomspace(1, 1e-4, 8), 1e-12)
+    assert fit is not None
+    low, high = interval(fit)
+    assert high < 2
+    assert judge(Alpha(fit, low, high, 3.3, 5.0), 8).word == "undecided"
 
 
 def test_an_undecided_layer_says_which_borders_its_interval_spans():
