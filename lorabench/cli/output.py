@@ -71,6 +71,11 @@ class Page:
             return cls()
         return cls(width=shutil.get_terminal_size().columns, terminal=True)
 
+    @property
+    def coloured(self) -> bool:
+        """Whether it goes to a terminal that wants colour (https://no-color.org)."""
+        return self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
     def line(self, text: str = "", style: str = "") -> None:
         """Add text on a line of its own; a terminal wraps it."""
         self.parts.append(Text(text, style=style))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +19,9 @@ MODULES_DRAWN = 3
 
 def draw_report(report: Report, page: Page) -> str:
     """Draw alpha and norms of all layers, then the spectra of the layers that come first in the table."""
-    coloured = page.terminal and not os.environ.get("NO_COLOR")
     width = page.width if page.terminal else PIPED_WIDTH
     drawings = [
-        _draw(drawer, report.spectra, width, coloured)
+        _draw(drawer, report.spectra, width, page.coloured)
         for drawer in (plots.alpha_histogram, plots.alpha_by_depth, plots.norm_by_depth)
     ]
     for spectrum in report.spectra[:MODULES_DRAWN]:
@@ -31,7 +29,7 @@ def draw_report(report: Report, page: Page) -> str:
             f"{shorten(visible(spectrum.layer.name), width)} {spectrum.part}: {spectrum.verdict.word}\n"
         )
         drawings += [
-            _draw(drawer, spectrum, width, coloured)
+            _draw(drawer, spectrum, width, page.coloured)
             for drawer in (plots.singular_values, plots.eigenvalue_histogram, plots.tail, plots.energy)
         ]
     return "\n" + "\n".join(drawings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 
 from lorabench.cli import COMMANDS
@@ -40,6 +39,8 @@ def _existing(word: str, may_be_command: bool) -> Path:
         raise NotFound(
             f"There is nothing at {visible(word)}.", "Check the path; lorabench --help lists the commands."
         )
+    from difflib import get_close_matches
+
     near = get_close_matches(word.casefold(), COMMANDS, n=1, cutoff=0.5)
     hint = f"Did you mean lorabench {near[0]}?" if near else f"Commands: {', '.join(COMMANDS)}."
     raise NotFound(f"“{visible(word)}” is neither a command nor a path.", hint)

@@ -7,9 +7,11 @@ Titles carry the numbers and every mark has a word or a tick: nothing rests on c
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
+from string import ascii_lowercase
 from textwrap import wrap
 from typing import Any
 
@@ -26,6 +28,7 @@ Numbers = npt.NDArray[Any]
 
 BORDERS = (2.0, 4.0, 6.0)
 MOST_POINTS = 600
+LEGEND_WIDTH = 50
 _BINS = 24
 
 
@@ -186,20 +189,26 @@ def _by_depth(
     deepest = [layer.layer_index or 0 for layer, _ in placed]
     _limits(plt.xlim, min(deepest), max(deepest))
     plt.xticks(_whole_ticks(min(deepest), max(deepest)))
-    plt.xlabel(" ".join(f"{letter}={visible(name)}" for name, letter in letters.items()))
+    plt.xlabel(_legend(letters))
     return [value for _, value in placed]
 
 
 def _letters(types: Sequence[str]) -> dict[str, str]:
-    """Give each module type a letter: the first of its own that is free, or any."""
+    """Give each module type a letter: the one that it is known by (q_proj, to_k), else one of its own."""
     taken: dict[str, str] = {}
     for name in types:
-        own = [c for c in name if c.isalnum() and c.isascii()]
-        free = [
-            c for c in (*own, *map(str.upper, own), *"abcdefghijklmnopqrstuvwxyz") if c not in taken.values()
-        ]
-        taken[name] = free[0] if free else "*"
+        words = [word for word in re.split(r"[^A-Za-z0-9]+", name) if word]
+        known_by = [word for word in words if len(word) == 1]
+        own = [word[0] for word in words] + list("".join(words))
+        choices = (*known_by, *map(str.upper, known_by), *own, *map(str.upper, own), *ascii_lowercase)
+        taken[name] = next((c for c in choices if c.isascii() and c not in taken.values()), "*")
     return taken
+
+
+def _legend(letters: dict[str, str]) -> str:
+    """Write which letter is which; plotext shows no label at all that is wider than the plot."""
+    text = " ".join(f"{letter}={visible(name)}" for name, letter in letters.items())
+    return text if len(text) <= LEGEND_WIDTH else f"{text[: LEGEND_WIDTH - 1]}…"
 
 
 def _say(plt: Figure, title: str, sentence: str) -> None:

@@ -139,7 +139,7 @@ def test_a_long_legend_is_cut_rather_than_lost(tmp_path):
     names = [f"0.block.projection_number_{n}" for n in range(8)]
     folder = write_adapter(tmp_path, {name: random_pair(24, 32, 8, seed=n) for n, name in enumerate(names)})
     lines = drawn(plots.norm_by_depth, lorabench.analyze(folder).spectra, (56, 12))
-    assert "p=projection_number_0" in lines[-1]
+    assert "0=projection_number_0" in lines[-1]
     assert "…" in lines[-1]
 
 
