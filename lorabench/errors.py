@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each is a sentence that says what is wrong, and a hint that says what to do."""
+"""Errors that a user can mend: a sentence that says what is wrong, and a hint that says what to do."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,10 +16,24 @@ from lorabench.text import visible
 from lorabench.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
-    from lorabench.app import LorabenchApp
+    from lorabench.runs.device import Device
     from lorabench.screens.analysis import Analysis
 
 Writer = Callable[[Path], None]
+
+
+class Workbench(Protocol):
+    """What a screen may ask of the application."""
+
+    folder: Path
+    device: Device | None
+    analysis: Analysis
+
+    def open_adapter(self, path: Path) -> None: ...
+
+    def open_samples(self) -> None: ...
+
+    def show_spectrum(self, module: str) -> None: ...
 
 
 class WorkScreen(Screen[None]):
@@ -62,9 +76,9 @@ class WorkScreen(Screen[None]):
         self.query_one(TopLine).show(self.workbench.folder, self.analysis.name, self.workbench.device)
 
     @property
-    def workbench(self) -> LorabenchApp:
+    def workbench(self) -> Workbench:
         """The application, which knows the folder and the open adapter."""
-        return cast("LorabenchApp", self.app)
+        return cast("Workbench", self.app)
 
     @property
     def analysis(self) -> Analysis:
