@@ -48,6 +48,14 @@ class Options:
         """The columns that filter and sort know: WeightWatcher's names come first where they are shown."""
         return (*PARITY_COLUMNS, *COLUMNS) if self.weightwatcher else COLUMNS
 
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """The columns of the printed table."""
+        if self.weightwatcher:
+            layer, module, *rest = PARITY_VIEW
+            return (layer, module, *(pick(COLUMNS, "part") if self.factors else ()), *rest)
+        return _FACTOR_COLUMNS if self.factors else LAYER_COLUMNS
+
 
 def analyze(path: Path, page: Page, options: Options) -> str:
     """Compute the spectra of an adapter's layers and return the report as `options.style` says."""
@@ -80,19 +88,18 @@ def _factor_spectra(adapter: Adapter) -> Iterator[LayerSpectrum]:
 def _fill(page: Page, report: Report, count: int, options: Options) -> None:
     page.pairs(adapter_facts(report.adapter)[:6])
     page.line()
-    columns = PARITY_VIEW if options.weightwatcher else _FACTOR_COLUMNS if options.factors else LAYER_COLUMNS
-    add_table(page, columns, report.spectra)
+    add_table(page, options.shown, report.spectra)
     page.line()
-    if len(report.spectra) < count:
-        page.pairs([("filter", f"{len(report.spectra)} of {count} rows fit")])
-    if options.weightwatcher:
-        page.pairs(parity_facts(report.spectra))
-    elif options.factors:
+    shown = len(report.spectra)
+    filtered = [("filter", f"{shown} of {count} rows fit")] if shown < count else []
+    if options.factors and not options.weightwatcher:
+        page.pairs(filtered)
         for part in ("A", "B"):
             page.line(f"{part} alone", "bold")
             page.pairs(summary_facts([s for s in report.spectra if s.part == part]))
     else:
-        page.pairs(summary_facts(report.spectra))
+        summary = parity_facts if options.weightwatcher else summary_facts
+        page.pairs([*filtered, *summary(report.spectra)])
     add_findings(
         page,
         [("", finding) for finding in report.adapter.findings]

@@ -106,6 +106,8 @@ def test_analyze_factors_gives_a_row_to_each(lorabench, adapter):
     assert [row["part"] for row in table] == ["A", "B"] * 4
     assert [table[0]["shape"], table[1]["shape"]] == ["8×32", "24×8"]
     assert float(table[0]["norm"]) == pytest.approx(8**0.5)  # the rows of A are orthonormal
+    both = lorabench("analyze", adapter, "--factors", "--weightwatcher", "--filter", "layer=0").stdout
+    assert [line.split()[2] for line in both.splitlines() if "q_proj" in line] == ["A", "B"]
     page = lorabench("analyze", adapter, "--factors").stdout
     assert "A alone" in page
     assert "B alone" in page
