@@ -155,7 +155,8 @@ def _mean(mean: Mean | None, of_what: str) -> str:
     if mean is None:
         return ""
     deviation = "" if mean.deviation is None else f" ± {mean.deviation:.2f}"
-    return f"mean {mean.mean:.2f}{deviation} over {mean.layers} layers, {of_what}"
+    layers = "1 layer" if mean.layers == 1 else f"{mean.layers} layers"
+    return f"mean {mean.mean:.2f}{deviation} over {layers}, {of_what}"
 
 
 def _range(smallest: Extreme | None, largest: Extreme | None) -> str:
@@ -166,7 +167,7 @@ def _range(smallest: Extreme | None, largest: Extreme | None) -> str:
 
 def _norm(summary: Summary) -> str:
     largest = summary.norm_largest
-    if largest is None:
+    if largest is None or largest.value == 0:
         return ""
     in_all, most = format_value(summary.norm), format_value(largest.value)
     return f"{in_all} in all, √Σ‖·‖²; the largest {most} ({largest.module})"
