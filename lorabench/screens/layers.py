@@ -15,22 +15,15 @@ from textual.widgets import ContentSwitcher, DataTable, Static
 from lorabench.adapters.model import Adapter
 from lorabench.errors import ExpressionError
 from lorabench.screens.dialogs import ChoiceDialog
+from lorabench.screens.layer_view import HEAT_COLUMNS, LayerView
 from lorabench.screens.work_screen import WorkScreen, Writer
-from lorabench.spectra.columns import COLUMNS, LAYER_COLUMNS, Column
-from lorabench.spectra.expression import parse_filter, sort_spectra
+from lorabench.spectra.columns import LAYER_COLUMNS, Column
 from lorabench.spectra.model import VERDICTS, LayerSpectrum
-from lorabench.spectra.parity_columns import PARITY_COLUMNS, PARITY_VIEW
 from lorabench.spectra.report import Report
 from lorabench.text import visible
 from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.heat_grid import HeatGrid
-from lorabench.widgets.layer_table import (
-    FACTOR_COLUMNS,
-    HEAT_COLUMNS,
-    NARROW_COLUMNS,
-    LayerTable,
-    pending,
-)
+from lorabench.widgets.layer_table import LayerTable, pending
 
 
 class LayersScreen(WorkScreen):
@@ -70,11 +63,8 @@ class LayersScreen(WorkScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.factors = False
-        self.parity = False
-        self.order = ""
+        self.view = LayerView()
         self.heat_column = "alpha"
-        self.filter_text = ""
         self.waiting: dict[str, LayerSpectrum] = {}
         self.adapter: Adapter | None = None
 
@@ -92,20 +82,17 @@ class LayersScreen(WorkScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one(LayerTable).focus()
+        self.app.theme_changed_signal.subscribe(self, self.repaint)
 
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The columns of the table as it is now."""
-        if self.parity:
-            return PARITY_VIEW
-        if self.factors:
-            return FACTOR_COLUMNS
-        return NARROW_COLUMNS if self.has_class("-narrow") else LAYER_COLUMNS
+    def repaint(self, _theme: object) -> None:
+        """Take the colours of another theme."""
+        self.query_one(LayerTable).forget()
+        self.show_analysis()
 
     def all_spectra(self) -> list[LayerSpectrum]:
         """What is known of every layer, pending ones included, in the order of the adapter."""
         spectra = self.analysis.spectra
-        if self.factors and not self.parity:
+        if self.view.factors:
             return [factor for pair in zip(spectra["A"], spectra["B"], strict=False) for factor in pair]
         adapter = self.analysis.adapter
         known = spectra["ΔW"]
@@ -114,23 +101,24 @@ class LayersScreen(WorkScreen):
         return [*known, *self.waiting.values()]
 
     def shown_spectra(self) -> list[LayerSpectrum]:
-        """The layers that the filter lets through, in the order asked for."""
+        """The layers that the view shows, in its order; pending ones only where no number is asked for."""
         spectra = self.all_spectra()
-        columns = PARITY_COLUMNS if self.parity else COLUMNS
-        if self.filter_text or self.order:
+        if self.view.needs_numbers:
             spectra = [s for s in spectra if self.waiting.get(s.layer.name) is not s]
-        if self.filter_text:
-            holds = parse_filter(self.filter_text, (*columns, *COLUMNS))
-            spectra = [s for s in spectra if holds(s)]
-        return sort_spectra(spectra, self.order, (*columns, *COLUMNS)) if self.order else spectra
+        return self.view.select(spectra)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the table as it is now."""
+        return self.view.columns(narrow=self.has_class("-narrow"))
 
     def show_analysis(self) -> None:
         """Fill the view that is shown."""
         if self.analysis.adapter is not self.adapter:
             self.begin_anew()
         if self.analysis.adapter is None:
-            self.query_one(LayerTable).clear(columns=True)
-            self.query_one(LayerTable).columns_shown = ()
+            self.query_one(LayerTable).forget()
+            self.query_one(HeatGrid).clear(columns=True)
             opening = self.analysis.state == "opening"
             text = "opening …" if opening else "No adapter is open: press 1 and choose one."
             self.query_one("#why", Static).update(Text(text))
@@ -153,7 +141,7 @@ class LayersScreen(WorkScreen):
     def begin_anew(self) -> None:
         """Another adapter is open: no filter, order or view of the one before it holds."""
         self.adapter = self.analysis.adapter
-        self.factors, self.parity, self.order = False, False, ""
+        self.view = LayerView()
         self.query_one(FilterLine).action_clear()
 
     @property
@@ -181,11 +169,8 @@ class LayersScreen(WorkScreen):
         left_out = self.query_one(LayerTable).left_out
         if left_out and not self.heat:
             rows += f" ({left_out} more: filter to see them)"
-        order = (
-            f"by {self.order.lstrip('-')} {'↓' if self.order.startswith('-') else '↑'}   "
-            if self.order
-            else ""
-        )
+        by = self.view.order
+        order = f"by {by.removeprefix('-')} {'↓' if by.startswith('-') else '↑'}   " if by else ""
         grid = f"grid of {self.heat_of.title}   " if self.heat else ""
         text = f"{progress}{grid}{rows}   {order}{counts}"
         self.query_one("#counts", Static).update(Text(text, no_wrap=True, overflow="ellipsis"))
@@ -218,11 +203,8 @@ class LayersScreen(WorkScreen):
             self.order_by(self.columns[event.column_index])
 
     def order_by(self, column: Column) -> None:
-        """Order by a column, numbers from the greatest; the same column again reverses."""
-        first, second = (
-            (f"-{column.name}", column.name) if column.numeric else (column.name, f"-{column.name}")
-        )
-        self.order = second if self.order == first else first
+        """Order by a column; again reverses."""
+        self.view.order_by(column)
         self.show_analysis()
 
     def action_order(self) -> None:
@@ -236,7 +218,7 @@ class LayersScreen(WorkScreen):
                 self.heat_column = columns[at].name
                 self.show_analysis()
             elif at == len(columns):
-                self.order = ""
+                self.view.order = ""
                 self.show_analysis()
             else:
                 self.order_by(columns[at])
@@ -249,23 +231,22 @@ class LayersScreen(WorkScreen):
     def action_heat(self) -> None:
         """Switch between the table and the grid."""
         views = self.query_one(ContentSwitcher)
-        if not self.heat and self.factors:
-            self.factors = False
+        self.view.factors = False
         views.current = "table" if self.heat else "heat"
         self.show_analysis()
         self.query_one(f"#{views.current}").focus()
 
     def action_factors(self) -> None:
         """Switch between ΔW and its factors."""
-        self.factors, self.parity, self.order = not self.factors, False, ""
+        self.view.show_factors()
         self.query_one(ContentSwitcher).current = "table"
-        if self.factors:
+        if self.view.factors:
             self.analysis.want_factors()
         self.show_analysis()
 
     def action_parity(self) -> None:
         """Switch between our columns and WeightWatcher's."""
-        self.parity, self.factors, self.order = not self.parity, False, ""
+        self.view.show_parity()
         self.query_one(ContentSwitcher).current = "table"
         self.show_analysis()
 
@@ -276,7 +257,7 @@ class LayersScreen(WorkScreen):
     @on(FilterLine.Changed)
     def apply_filter(self, event: FilterLine.Changed) -> None:
         """Show only the layers that the filter lets through."""
-        self.filter_text = event.text.strip()
+        self.view.filter_text = event.text.strip()
         self.show_analysis()
 
     def on_resize(self) -> None:

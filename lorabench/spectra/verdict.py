@@ -17,8 +17,8 @@ FEWEST = 10
 def judge(alpha: Alpha | None, points: int, part: Part = "ΔW") -> Verdict:
     """Return the verdict on a layer that is alive, of which `points` eigenvalues stand above rounding.
 
-    An interval that spans a border, or a tail of fewer than `FEWEST` points, leaves it undecided; the border at 6 does not count where alpha
-    lies in the null band, since the word would be random-like on either side of it.
+    An interval that spans a border, or a tail of fewer than `FEWEST` points, leaves the layer undecided; the
+    border at 6 does not count where alpha lies in the null band: it is random-like on either side of it.
     """
     if alpha is None:
         few = "1 eigenvalue stands" if points == 1 else f"{points} equal eigenvalues stand"

@@ -82,6 +82,6 @@ class HeatGrid(RowTable):
     def _shade(self, value: float, low: float, high: float) -> Style:
         """From the screen's surface at the least value to the theme's primary colour at the greatest."""
         share = (value - low) / (high - low) if high > low and math.isfinite(value) else 0.0
-        variables = self.app.get_css_variables()
+        variables = self.app.theme_variables
         back = Color.parse(variables["surface"]).blend(Color.parse(variables["primary"]), share)
         return Style(bgcolor=back.rich_color, color=back.get_contrast_text(1.0).rich_color)

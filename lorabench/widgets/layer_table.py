@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
 from lorabench.adapters.model import LoraLayer
-from lorabench.spectra.columns import COLUMNS, MISSING, Column, pick
+from lorabench.spectra.columns import MISSING, Column
 from lorabench.spectra.model import LayerSpectrum, Verdict, VerdictWord
 from lorabench.widgets.row_table import RowTable
-
-FACTOR_COLUMNS = tuple(
-    replace(column, title="norm") if column.name == "norm" else column
-    for column in pick(
-        COLUMNS, "layer module part shape norm sigma1 stable_rank effective_rank alpha tail verdict"
-    )
-)
-# Where not all fit, what one looks for first stands first.
-NARROW_COLUMNS = pick(
-    COLUMNS, "layer module r alpha verdict norm stable_rank rank90 tail sigma1 effective_rank scaling shape"
-)
-HEAT_COLUMNS = tuple(column for column in COLUMNS if column.numeric and column.name != "layer")
 
 # More rows than this make the table slow to fill; the filter finds the rest.
 MOST_ROWS = 2_000
@@ -40,7 +27,7 @@ VERDICT_MARKS: dict[VerdictWord, str] = {
 VERDICT_COLOURS: dict[VerdictWord, str] = {
     "well-formed": "text-success",
     "heavy-tailed": "text-warning",
-    "random-like": "text-accent",
+    "random-like": "text-primary",
     "undecided": "foreground",
     "dead": "text-error",
     "unreadable": "text-error",
@@ -111,6 +98,11 @@ class LayerTable(RowTable):
         if shown:
             self.move_cursor(row=names.index(name) if name in names else min(at, len(shown) - 1))
 
+    def forget(self) -> None:
+        """Draw all anew the next time: the theme has changed, or nothing is open."""
+        self.clear(columns=True)
+        self.columns_shown, self.spectra = (), []
+
     @property
     def current(self) -> LayerSpectrum | None:
         """The layer under the cursor."""
@@ -136,7 +128,7 @@ class LayerTable(RowTable):
     def _verdict(self, spectrum: LayerSpectrum) -> Text:
         """The verdict's mark and word, in its colour: the word says it without."""
         word = spectrum.verdict.word
-        colour = self.app.get_css_variables()[VERDICT_COLOURS[word]]
+        colour = self.app.theme_variables[VERDICT_COLOURS[word]]
         return Text(f" {VERDICT_MARKS[word]} {word}", style=colour, no_wrap=True)
 
 

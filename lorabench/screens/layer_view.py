@@ -1,0 +1,71 @@
+"""What the Layers screen shows of an adapter: which numbers, of which layers, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lorabench.spectra.columns import COLUMNS, LAYER_COLUMNS, Column, pick
+from lorabench.spectra.expression import parse_filter, sort_spectra
+from lorabench.spectra.model import LayerSpectrum
+from lorabench.spectra.parity_columns import PARITY_COLUMNS, PARITY_VIEW
+
+FACTOR_COLUMNS = tuple(
+    replace(column, title="norm") if column.name == "norm" else column
+    for column in pick(
+        COLUMNS, "layer module part shape norm sigma1 stable_rank effective_rank alpha tail verdict"
+    )
+)
+# Where not all fit, what one looks for first stands first.
+NARROW_COLUMNS = pick(
+    COLUMNS, "layer module r alpha verdict norm stable_rank rank90 tail sigma1 effective_rank scaling shape"
+)
+HEAT_COLUMNS = tuple(column for column in COLUMNS if column.numeric and column.name != "layer")
+
+
+@dataclass
+class LayerView:
+    """The choices made on the screen; `order` is a column's name, with `-` in front from the largest down."""
+
+    factors: bool = False
+    parity: bool = False
+    order: str = ""
+    filter_text: str = ""
+
+    def columns(self, *, narrow: bool) -> tuple[Column, ...]:
+        """The columns of the table."""
+        if self.parity:
+            return PARITY_VIEW
+        if self.factors:
+            return FACTOR_COLUMNS
+        return NARROW_COLUMNS if narrow else LAYER_COLUMNS
+
+    @property
+    def needs_numbers(self) -> bool:
+        """Whether a layer must have been computed to be shown or to have its place."""
+        return bool(self.order or self.filter_text)
+
+    def select(self, spectra: Sequence[LayerSpectrum]) -> list[LayerSpectrum]:
+        """The layers that the filter lets through, in the order asked for.
+
+        Raises:
+            ExpressionError: the filter cannot be read.
+        """
+        known = (*PARITY_COLUMNS, *COLUMNS) if self.parity else COLUMNS
+        holds = parse_filter(self.filter_text, known)
+        chosen = [spectrum for spectrum in spectra if holds(spectrum)]
+        return sort_spectra(chosen, self.order, known) if self.order else chosen
+
+    def order_by(self, column: Column) -> None:
+        """Order by a column, numbers from the greatest; the same column again reverses."""
+        up, down = column.name, f"-{column.name}"
+        first, second = (down, up) if column.numeric else (up, down)
+        self.order = second if self.order == first else first
+
+    def show_factors(self) -> None:
+        """Show A and B instead of ΔW, or ΔW again."""
+        self.factors, self.parity, self.order = not self.factors, False, ""
+
+    def show_parity(self) -> None:
+        """Show WeightWatcher's numbers, or ours again."""
+        self.parity, self.factors, self.order = not self.parity, False, ""
