@@ -21,13 +21,12 @@ def test_an_adapter_that_is_not_there_is_named(lorabench, tmp_path, samples):
 
 
 def test_the_demo_model_answers_and_an_adapter_changes_its_style(lorabench, samples):
-    question = json.loads((samples / "demo-data" / "test.jsonl").read_text().splitlines()[0])["messages"][0]
-    adapters = sorted(path.parent for path in samples.glob("*/adapter_model.safetensors"))
-    plain = lorabench("demo", "--ask", question["content"], cwd=samples.parent)
+    rows = (samples / "demo-data" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    question = json.loads(rows[0])["messages"][0]["content"]
+    plain = lorabench("demo", "--ask", question, cwd=samples.parent)
     assert (plain.returncode, plain.stderr) == (0, "")
     assert len(plain.stdout.split()) >= 3
-    answers = {
-        lorabench("demo", "--ask", question["content"], "--adapter", adapter, cwd=samples.parent).stdout
-        for adapter in adapters[:3]
-    }
-    assert answers - {plain.stdout}
+    adapter = samples / "style-overtrained-r32"
+    styled = lorabench("demo", "--ask", question, "--adapter", adapter, cwd=samples.parent)
+    assert (styled.returncode, styled.stderr) == (0, "")
+    assert styled.stdout != plain.stdout
