@@ -69,7 +69,7 @@ def test_nothing_tells_where_it_was_built(samples: Path) -> None:
     assert len(texts) > 15
     for path in texts:
         text = path.read_text(encoding="utf-8")
-        assert not any(place in text for place in ("/tmp", "/home", "/root", "/work", "/Users", "\\\\"))
+        assert not any(place in text for place in ("/tmp", "/home", "/root", "/work", "/Users", "C:"))
     for path in samples.rglob("adapter_model.*"):
         assert b"/tmp/" not in path.read_bytes()
 
