@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,9 +51,27 @@ def read_history(folder: Path) -> History | None:
     trainer_state = _read_json(folder / TRAINER_STATE_FILE)
     if trainer_state is not None:
         return _from_trainer_state(trainer_state)
+    newest = _newest_checkpoint(folder)
+    if newest is not None:
+        done = newest.step is not None and newest.step == newest.total_steps
+        return replace(newest, state="finished" if done else "unfinished")
     if (folder / RUN_FILE).is_file():
         return History("configured")
     return None
+
+
+def _newest_checkpoint(folder: Path) -> History | None:
+    """What the checkpoint of the most steps says: a run of another tool has no events."""
+    try:
+        states = [_read_json(path / TRAINER_STATE_FILE) for path in folder.iterdir() if _is_checkpoint(path)]
+    except OSError:
+        return None
+    histories = [_from_trainer_state(state) for state in states if state is not None]
+    return max(histories, key=lambda history: history.step or 0, default=None)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.name.startswith("checkpoint-") and path.is_dir()
 
 
 def _from_events(lines: Iterable[bytes]) -> History:

@@ -142,7 +142,7 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
         at = table.cursor_row
         table.clear(columns=True)
         rest = sum(COLUMN_WIDTHS.values()) + 2 * len(COLUMN_WIDTHS)
-        name_width = max(16, table.size.width - rest - 1)
+        name_width = max(16, table.size.width - rest - 3)
         for (title, width), justify in zip(
             {"name": name_width, **COLUMN_WIDTHS}.items(), JUSTIFY, strict=True
         ):

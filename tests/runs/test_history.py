@@ -88,6 +88,22 @@ def test_a_long_events_file_is_read_at_both_ends(tmp_path: Path, monkeypatch: py
     assert len(found.losses) < 200
 
 
+@pytest.mark.parametrize(("total", "state"), [(90, "finished"), (120, "unfinished")])
+def test_a_run_of_another_tool_is_told_by_its_newest_checkpoint(
+    tmp_path: Path, total: int, state: str
+) -> None:
+    for step in (30, 90, 60):
+        checkpoint = tmp_path / f"checkpoint-{step}"
+        checkpoint.mkdir()
+        losses = [{"step": at, "loss": 1 / at} for at in range(30, step + 1, 30)]
+        told = {"global_step": step, "max_steps": total, "log_history": losses}
+        (checkpoint / "trainer_state.json").write_text(json.dumps(told))
+    (tmp_path / "checkpoint-torn").mkdir()
+    found = read_history(tmp_path)
+    assert found is not None
+    assert (found.state, found.step, len(found.losses)) == (state, 90, 3)
+
+
 def test_a_checkpoint_of_the_real_trainer_tells_step_and_losses(shared_data: Path) -> None:
     found = read_history(shared_data / "adapters" / "roberta-agnews-r4" / "checkpoint-1000")
     assert found is not None
