@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from pathlib import PurePath
 
 _CONTROL_PICTURES = 0x2400
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -39,6 +41,17 @@ def shorten(value: str, width: int) -> str:
         return "…"[:width]
     head = (width - 1) // 2
     return f"{value[:head]}…{value[len(value) - (width - 1 - head) :]}"
+
+
+def natural(value: str) -> list[tuple[int, str]]:
+    """Return a sort key in which numbers inside text count as numbers: `layers.2` before `layers.10`."""
+    words = re.split(r"([0-9]{1,15})", value)
+    return [(int(word), "") if at % 2 else (-1, word) for at, word in enumerate(words)]
+
+
+def natural_path(path: PurePath) -> list[list[tuple[int, str]]]:
+    """Return a sort key: a folder before what is in it, checkpoint-500 before checkpoint-1000."""
+    return [natural(part) for part in path.parts]
 
 
 def human_bytes(size: float) -> str:

@@ -12,7 +12,7 @@ from lorabench.adapters.config import CONFIG_NAME, finite_number, mapping, read_
 from lorabench.adapters.model import Finding, Format
 from lorabench.adapters.shards import INDEX, shards_of
 from lorabench.errors import AdapterError, NotFound
-from lorabench.text import visible
+from lorabench.text import natural_path, visible
 
 _MAX_FOLDERS = 20_000
 _HEADER_PEEK = 1_000_000
@@ -90,7 +90,7 @@ def locate(path: Path) -> AdapterLocation:
     if len(candidates) == 1 or (candidates and candidates[0].path == path):
         return candidates[0]
     if candidates:
-        candidates.sort(key=lambda found: _natural(found.path))
+        candidates.sort(key=lambda found: natural_path(found.path))
         names = [visible(found.path.relative_to(path)) for found in candidates]
         listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         raise NotFound(f"{label} holds {len(names)} adapters: {listed}.", "Open one of them.")
@@ -128,7 +128,7 @@ def find_adapters(
                 waiting.extend((below, depth + 1) for below in _folders_in(here))
         except OSError as error:
             found.append(_broken(here, f"It cannot be read: {error.strerror or visible(error)}."))
-    return sorted(found, key=lambda location: _natural(location.path))
+    return sorted(found, key=lambda location: natural_path(location.path))
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -235,9 +235,3 @@ def _describe(path: Path, files: Sequence[Path], written_by: Format | None) -> A
 
 def _broken(path: Path, message: str) -> AdapterLocation:
     return AdapterLocation(path, findings=(Finding("error", message),))
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort checkpoint-500 before checkpoint-1000."""
-    words = re.split(r"(\d{1,15})", str(path))
-    return [(int(word), "") if position % 2 else (-1, word) for position, word in enumerate(words)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from lorabench.adapters.locate import AdapterLocation, find_adapters
 from lorabench.runs.history import History, read_history
 from lorabench.runs.scan import find_runs
+from lorabench.text import natural_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def list_folder(folder: Path) -> list[Row]:
     found = {*locations, *find_runs(folder)}
     rows: list[Row] = []
     open_rows: list[Row] = []
-    for path in sorted(found | _branches(found, folder), key=natural_key):
+    for path in sorted(found | _branches(found, folder), key=natural_path):
         while open_rows and not path.is_relative_to(open_rows[-1].path):
             open_rows.pop()
         above = open_rows[-1].path if open_rows else folder
@@ -65,11 +65,3 @@ def _branches(found: set[Path], folder: Path) -> set[Path]:
 
 def _size(files: Iterable[Path]) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
-
-
-def natural_key(path: Path) -> list[list[tuple[int, str]]]:
-    """Order checkpoint-500 before checkpoint-1000, and a folder before what is in it."""
-    return [
-        [(int(run), "") if run.isdecimal() else (-1, run) for run in re.split(r"(\d+)", part)]
-        for part in path.parts
-    ]

@@ -140,21 +140,5 @@ def _unreadable(layer: LoraLayer, part: Part, error: AdapterError | OSError) -> 
     else:
         finding = Finding("error", f"The factors cannot be read: {visible(error)}.")
     known = any(other.message == finding.message for other in layer.findings)
-    nan = float("nan")
-    return LayerSpectrum(
-        layer=layer,
-        part=part,
-        singular_values=np.empty(0),
-        norm_a=nan,
-        norm_b=nan,
-        frobenius_norm=nan,
-        spectral_norm=nan,
-        stable_rank=nan,
-        effective_rank=nan,
-        rank90=0,
-        rank95=0,
-        rank99=0,
-        alpha=None,
-        verdict=Verdict("unreadable", finding.message),
-        findings=layer.findings if known else (*layer.findings, finding),
-    )
+    findings = layer.findings if known else (*layer.findings, finding)
+    return LayerSpectrum.without_numbers(layer, part, Verdict("unreadable", finding.message), findings)

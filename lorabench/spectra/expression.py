@@ -22,7 +22,7 @@ from typing import NamedTuple
 from lorabench.errors import ExpressionError
 from lorabench.spectra.columns import COLUMNS, Column, Value
 from lorabench.spectra.model import LayerSpectrum
-from lorabench.text import visible
+from lorabench.text import natural, visible
 
 Predicate = Callable[[LayerSpectrum], bool]
 
@@ -82,7 +82,7 @@ def sort_spectra(
         raise _unknown_column(name, columns)
     rows = list(spectra)
     present = [row for row in rows if column.value(row) is not None]
-    present.sort(key=lambda row: _natural(column.value(row)), reverse=order.strip().startswith("-"))
+    present.sort(key=lambda row: _sort_key(column.value(row)), reverse=order.strip().startswith("-"))
     return present + [row for row in rows if column.value(row) is None]
 
 
@@ -102,11 +102,8 @@ def _unknown_column(name: str, columns: Sequence[Column]) -> ExpressionError:
     return ExpressionError(f"There is no column “{visible(name)}”.", meant)
 
 
-def _natural(value: Value) -> tuple[tuple[bool, float, str], ...]:
-    if not isinstance(value, str):
-        return ((False, float(value or 0), ""),)
-    parts = re.split(r"([0-9]+)", value.casefold())
-    return tuple((not part.isdecimal(), float(part) if part.isdecimal() else 0.0, part) for part in parts)
+def _sort_key(value: Value) -> float | list[tuple[int, str]]:
+    return natural(value.casefold()) if isinstance(value, str) else float(value or 0)
 
 
 def _tokenize(text: str) -> list[_Token]:

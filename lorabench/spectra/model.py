@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nan
 from typing import Literal
 
 import numpy as np
@@ -89,3 +90,26 @@ class LayerSpectrum:
     alpha: Alpha | None
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
+
+    @classmethod
+    def without_numbers(
+        cls, layer: LoraLayer, part: Part, verdict: Verdict, findings: tuple[Finding, ...] = ()
+    ) -> LayerSpectrum:
+        """Return the spectrum of a layer that cannot be read, or is still to come: NaN and 0 throughout."""
+        return cls(
+            layer=layer,
+            part=part,
+            singular_values=np.empty(0),
+            norm_a=nan,
+            norm_b=nan,
+            frobenius_norm=nan,
+            spectral_norm=nan,
+            stable_rank=nan,
+            effective_rank=nan,
+            rank90=0,
+            rank95=0,
+            rank99=0,
+            alpha=None,
+            verdict=verdict,
+            findings=findings,
+        )

@@ -143,7 +143,8 @@ class Report:
         """Return WeightWatcher's table: its column names, order and numbers (unscaled B·A).
 
         `details = watcher.analyze(peft=True)` becomes `details = lorabench.analyze(model).details()`.
-        With `peft=False` A and B are rows of their own.
+        With `peft=False` A and B are rows of their own. Layers that WeightWatcher leaves out for their size
+        (r < 8) are here too.
 
         Raises:
             LorabenchError: pandas is not installed.
@@ -152,7 +153,7 @@ class Report:
             import pandas as pd
         except ImportError:
             raise LorabenchError("details() needs pandas.", "Run: pip install pandas") from None
-        return pd.DataFrame(analyze_rows(self.adapter, peft=peft))
+        return pd.DataFrame(analyze_rows(self.adapter, peft=peft, every=True))
 
 
 def analyze(source: Source, *, config: Mapping[str, Any] | object | None = None) -> Report:

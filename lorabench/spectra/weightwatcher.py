@@ -46,9 +46,13 @@ def describe_rows(adapter: Adapter, *, peft: bool = True) -> list[Row]:
     return [_described(entry, peft) for entry in _entries(adapter, peft)]
 
 
-def analyze_rows(adapter: Adapter, *, peft: bool = True) -> list[Row]:
-    """Return `watcher.analyze(peft=…)`: the same rows, with the spectrum of each."""
-    return [_analyzed(_described(entry, peft), _singular_values(entry)) for entry in _entries(adapter, peft)]
+def analyze_rows(adapter: Adapter, *, peft: bool = True, every: bool = False) -> list[Row]:
+    """Return `watcher.analyze(peft=…)`: the same rows, with the spectrum of each.
+
+    `every` adds the layers that WeightWatcher leaves out for their size: r = 4 is common.
+    """
+    entries = _entries(adapter, peft, every)
+    return [_analyzed(_described(entry, peft), _singular_values(entry)) for entry in entries]
 
 
 def parity_row(spectrum: LayerSpectrum, layer_id: int) -> Row:
@@ -63,11 +67,11 @@ def parity_row(spectrum: LayerSpectrum, layer_id: int) -> Row:
     return _analyzed(_described(entry, peft=part == "ΔW"), values)
 
 
-def _entries(adapter: Adapter, peft: bool) -> list[_Entry]:
+def _entries(adapter: Adapter, peft: bool, every: bool = False) -> list[_Entry]:
     stored = {source.name for layer in adapter.layers for source in (layer.source_a, layer.source_b)}
     stored |= {other.tensor.name for other in adapter.others}
     ids = {name: index for index, name in enumerate(sorted(n for n in stored if n.endswith(_WEIGHT)))}
-    entries = [entry for entry in _matrices(adapter, peft, ids) if _listed(entry)]
+    entries = [entry for entry in _matrices(adapter, peft, ids) if every or _listed(entry)]
     return sorted(entries, key=lambda entry: entry.layer_id)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
@@ -36,23 +35,7 @@ VERDICT_COLOURS: dict[VerdictWord, str] = {
 
 def pending(layer: LoraLayer) -> LayerSpectrum:
     """Return a row for a layer whose spectrum is still to come: what its header tells, and no numbers."""
-    nothing = float("nan")
-    return LayerSpectrum(
-        layer=layer,
-        part="ΔW",
-        singular_values=np.empty(0),
-        norm_a=nothing,
-        norm_b=nothing,
-        frobenius_norm=nothing,
-        spectral_norm=nothing,
-        stable_rank=nothing,
-        effective_rank=nothing,
-        rank90=0,
-        rank95=0,
-        rank99=0,
-        alpha=None,
-        verdict=Verdict("undecided", "Not computed yet."),
-    )
+    return LayerSpectrum.without_numbers(layer, "ΔW", Verdict("undecided", "Not computed yet."))
 
 
 class LayerTable(RowTable):

@@ -18,5 +18,7 @@ class Plot(PlotextPlot):
     def show(self, draw: Draw) -> None:
         """Draw on an empty figure."""
         self.plt.clear_figure()
+        # Labels take the canvas colour of the moment: the theme must be there before them.
+        self.plt.theme(self._get_plotext_theme_name(self.app.theme))
         draw(self.plt)
         self.refresh()

@@ -26,6 +26,8 @@ Color = str | int | tuple[int, int, int]
 Spectra = Sequence[LayerSpectrum]
 Numbers = npt.NDArray[Any]
 
+# Finer markers than whole cells are rounded differently, and a line would miss the points that it joins.
+LINE = "·"
 BORDERS = (2.0, 4.0, 6.0)
 MOST_POINTS = 600
 LEGEND_WIDTH = 50
@@ -54,7 +56,7 @@ def singular_values(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN
     zeros = f", {values.size - positive.size} more are 0" if positive.size < values.size else ""
     plt.title(f"singular values of {spectrum.part}{zeros}")
     ranks, logs = _thin(np.arange(1, positive.size + 1), np.log10(positive))
-    plt.plot(ranks, logs, marker="braille", color=colors.border)
+    plt.plot(ranks, logs, marker=LINE, color=colors.border)
     plt.scatter(ranks, logs, marker="•", color=colors.data)
     _limits(plt.xlim, 1, positive.size)
     _limits(plt.ylim, logs[-1], logs[0])
@@ -90,7 +92,7 @@ def tail(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN) -> None:
     counts = np.log10(np.arange(1, logs.size + 1))
     low, high = math.log10(fit.xmin), math.log10(fit.xmax)
     end = math.log10(fit.tail) - (fit.alpha - 1) * (high - low)
-    plt.plot([low, high], [math.log10(fit.tail), end], marker="braille", color=colors.mark)
+    plt.plot([low, high], [math.log10(fit.tail), end], marker=LINE, color=colors.mark)
     plt.scatter(*_thin(logs, counts), marker="•", color=colors.data)
     plt.title(f"tail: α {fit.alpha:.2f}, n {fit.tail} of {fit.points}")
     _limits(plt.xlim, logs[-1], logs[0])
@@ -109,7 +111,7 @@ def energy(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN) -> None
     ranks = (spectrum.rank90, spectrum.rank95, spectrum.rank99)
     for level in (90, 99):
         plt.hline(level, colors.border)
-    plt.plot(*_thin(np.arange(share.size), share), marker="braille", color=colors.data)
+    plt.plot(*_thin(np.arange(share.size), share), marker=LINE, color=colors.data)
     plt.scatter(ranks, [share[rank] for rank in ranks], marker="◆", color=colors.mark)
     plt.title("energy: 90/95/99 % at k = " + "/".join(map(str, ranks)))
     _limits(plt.xlim, 0, share.size - 1)

@@ -204,3 +204,9 @@ def test_a_peft_model_in_memory_is_analysed_as_its_saved_file_is(tmp_path):
     by_name = {s.layer.module_type: s for s in in_memory.spectra}
     delta = model.base_model.model["q_proj"].get_delta_weight("default").detach().double().numpy()
     assert by_name["q_proj"].frobenius_norm == pytest.approx(np.linalg.norm(delta), rel=1e-6)
+
+
+def test_details_have_the_layers_that_weightwatcher_leaves_out_for_their_size(shared_data):
+    details = lorabench.analyze(shared_data / "adapters" / "sd-unet-r4-dead-layers").details()
+    assert len(details) == 128
+    assert set(details.num_evals) == {4}
