@@ -1,23 +1,13 @@
 """An adapter with a healthy, a dead and an unreadable layer, and the command run as a user runs it."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
 from tests.spectra.made import pair_with, random_pair, write_adapter
-
-COMMAND = [sys.executable, "-m", "lorabench"]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The environment of a user without colour or width settings of his own, in this checkout."""
-    mine = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
-    return {**mine, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color", **more}
+from tests.terminal import COMMAND, environment
 
 
 @pytest.fixture(scope="session")

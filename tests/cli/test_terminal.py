@@ -1,37 +1,15 @@
 """The commands on a real terminal: a pty of a given width, and what an emulator of one shows."""
 
-import fcntl
-import os
-import pty
-import struct
-import sys
-import termios
-
-import pyte
 import pytest
 
-from tests.cli.conftest import COMMAND, environment
-
-ROWS = 200
+from tests.terminal import Terminal
 
 
 def on_terminal(*words, columns=80, **env):
     """Run `lorabench` on a pty; return exit status, the bytes painted, and the lines that one sees."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execve(sys.executable, [*COMMAND, *map(str, words)], environment(**env))
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-    painted = b""
-    while True:
-        try:
-            painted += os.read(terminal, 65536)
-        except OSError:  # EIO: the command has ended
-            break
-    os.close(terminal)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    screen = pyte.Screen(columns, ROWS)
-    pyte.ByteStream(screen).feed(painted)
-    return status, painted, [line.rstrip() for line in screen.display]
+    terminal = Terminal(*words, size=(columns, 200), **env)
+    status = terminal.close()
+    return status, terminal.painted, terminal.lines
 
 
 @pytest.mark.parametrize("columns", [40, 80, 130, 200])

@@ -1,67 +1,12 @@
 """`lorabench PATH` as a user meets it: in a terminal, until it is quit."""
 
-import fcntl
 import os
-import pty
-import select
-import struct
-import sys
-import termios
-import time
+import signal
 
-import pyte
 import pytest
 
-from tests.cli.conftest import COMMAND, environment
-
-PATIENCE = 30.0
-
-
-class Terminal:
-    """`lorabench` on a pty of 80×24, and the screen that it paints."""
-
-    def __init__(self, *words, cwd=None):
-        self.child, self.device = pty.fork()
-        if self.child == 0:
-            if cwd is not None:
-                os.chdir(cwd)
-            os.execve(sys.executable, [*COMMAND, *map(str, words)], environment())
-        fcntl.ioctl(self.device, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.screen = pyte.Screen(80, 24)
-        self.stream = pyte.ByteStream(self.screen)
-
-    def wait_for(self, text):
-        """Read until the screen shows this text."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.shown:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.device], [], [], left)[0]:
-                raise AssertionError(f"{text!r} never came; the screen shows:\n{self.shown}")
-            self.stream.feed(self._read())
-
-    @property
-    def shown(self):
-        return "\n".join(self.screen.display)
-
-    def _read(self):
-        try:
-            return os.read(self.device, 65536)
-        except OSError:  # EIO: the program has ended
-            raise AssertionError(f"lorabench ended; the screen shows:\n{self.shown}") from None
-
-    def type(self, keys):
-        os.write(self.device, keys.encode())
-
-    def close(self):
-        """Read until the program ends; return its exit status."""
-        while True:
-            try:
-                if not os.read(self.device, 65536):
-                    break
-            except OSError:
-                break
-        os.close(self.device)
-        return os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
+from tests.conftest import REPOSITORY
+from tests.terminal import Terminal
 
 
 @pytest.mark.parametrize("words", [[], ["open"]])
@@ -76,5 +21,44 @@ def test_an_adapter_opens_and_q_quits(adapter, words):
 def test_the_current_folder_opens_without_a_path(adapter):
     terminal = Terminal(cwd=adapter.parent)
     terminal.wait_for("style-r8")
+    terminal.type("q")
+    assert terminal.close() == 0
+
+
+def test_a_user_walks_from_the_folder_to_a_layer_and_its_pictures(adapter):
+    terminal = Terminal(adapter.parent, size=(120, 36))
+    terminal.wait_for("style-r8")
+    terminal.wait_for("1.24 ± 0.00 over 2 layers")
+    terminal.type("\r")
+    terminal.wait_for("4 of 4 rows")
+    terminal.type("/dead\r")
+    terminal.wait_for("0 of 4 rows")
+    terminal.type("/\x1b")
+    terminal.wait_for("4 of 4 rows")
+    terminal.type("j\r")
+    terminal.wait_for("2/4  model.layers.1.self_attn.q_proj")
+    terminal.wait_for("singular values of ΔW")
+    terminal.type("?")
+    terminal.wait_for("A steep fall")
+    terminal.type("\x1b")
+    terminal.type("q")
+    assert terminal.close() == 0
+    assert b"\x1b[?1049l" in terminal.painted[-300:]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_with_the_terminal_restored(adapter, number):
+    terminal = Terminal(adapter)
+    terminal.wait_for("self_attn.q_proj")
+    os.kill(terminal.child, number)
+    terminal.close()
+    assert b"\x1b[?1049l" in terminal.painted[-300:]
+    assert "Traceback" not in terminal.shown
+
+
+def test_without_torch_on_disk_the_workbench_still_opens(adapter, tmp_path):
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    terminal = Terminal(adapter, PYTHONPATH=f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    terminal.wait_for("self_attn.q_proj")
     terminal.type("q")
     assert terminal.close() == 0
