@@ -19,7 +19,6 @@ class FilterLine(Vertical):
 
     DEFAULT_CSS = """
     FilterLine { height: auto; max-height: 2; display: none; }
-    FilterLine.-open { display: block; }
     FilterLine Input { border: none; height: 1; padding: 0 1; background: $boost; }
     FilterLine #filter-problem { height: auto; color: $text-error; padding: 0 1; }
     """
@@ -42,9 +41,9 @@ class FilterLine(Vertical):
         yield Static(id="filter-problem")
 
     def ask(self) -> None:
-        """Open the line and put the cursor in it."""
-        self.add_class("-open")
-        self.query_one(Input).focus()
+        """Open the line and put the cursor in it at once: a fast hand's next key is on its way."""
+        self.display = True
+        self.screen.set_focus(self.query_one(Input))
 
     def complain(self, problem: str) -> None:
         """Show why the text is no filter, or nothing."""
@@ -61,13 +60,13 @@ class FilterLine(Vertical):
         """Leave the line; it stays while there is a filter."""
         event.stop()
         if not event.value.strip():
-            self.remove_class("-open")
+            self.display = False
         self.leave()
 
     def action_clear(self) -> None:
         """Take the filter away and close the line."""
         self.query_one(Input).value = ""
-        self.remove_class("-open")
+        self.display = False
         self.leave()
 
     def leave(self) -> None:
