@@ -38,7 +38,7 @@ def test_a_user_walks_from_the_folder_to_a_layer_and_its_pictures(adapter):
     terminal.wait_for("○ dead")
     terminal.type("/\x1b")
     terminal.wait_for("4 of 4 rows")
-    terminal.type("j\r")
+    terminal.type("k\r")
     terminal.wait_for("2/4  model.layers.1.self_attn.q_proj")
     terminal.wait_for("singular values of ΔW")
     terminal.type("?")
