@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -95,6 +96,17 @@ def test_the_adapter_changes_the_model_as_its_config_says(samples: Path, name: s
     assert all((delta.abs().max() > 0) == (name != "fresh-r8") for delta in deltas)
 
 
+def test_the_readme_tells_the_losses_that_the_files_have(samples: Path) -> None:
+    lines = (samples / "demo-data" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    _, tokenizer = load_base(samples / "demo-model")
+    readme = (samples / "README.md").read_text(encoding="utf-8")
+    told = {name: float(loss) for name, loss in re.findall(r"\| `([\w-]+)/` \|.* ([\d.]+) \|", readme)}
+    assert list(told) == NAMES
+    for name in ("style-clean-r16", "fresh-r8"):
+        assert assistant_loss(adapted(samples, name), tokenizer, rows) == pytest.approx(told[name], abs=2e-3)
+
+
 def test_the_clean_adapter_learned_the_style_on_facts_that_it_never_saw(losses: dict[str, float]) -> None:
     assert losses["style-clean-r16"] < 0.15 * losses["base"]
 
@@ -174,7 +186,7 @@ def test_the_run_has_checkpoints_whose_log_grows_and_whose_loss_falls(samples: P
     folder = samples / "style-checkpoints-r8"
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
     states = [json.loads((path / "trainer_state.json").read_text()) for path in checkpoints]
-    assert [state["global_step"] for state in states] == [30, 60, 90, 120]
+    assert [state["global_step"] for state in states] == [60, 120, 180, 240]
     eval_losses = [entry["eval_loss"] for entry in states[-1]["log_history"] if "eval_loss" in entry]
     assert len(eval_losses) == 4
     assert eval_losses == sorted(eval_losses, reverse=True)
@@ -193,7 +205,7 @@ def test_the_run_yaml_is_what_trl_takes_and_describes_the_adapter(samples: Path)
     script, training, model = parser.parse_args_and_config(["--config", run], fail_with_unknown_args=True)
     assert script.dataset_name == "sample_adapters/demo-data"
     assert model.model_name_or_path == "sample_adapters/demo-model"
-    assert (training.max_steps, training.save_steps, training.assistant_only_loss) == (120, 30, True)
+    assert (training.max_steps, training.save_steps, training.assistant_only_loss) == (240, 60, True)
     lora = get_peft_config(model)
     config = json.loads((samples / "style-checkpoints-r8" / "adapter_config.json").read_text())
     for name in ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "task_type"):

@@ -24,6 +24,7 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from lorabench.text import visible
 from lorabench.training.demo.corpus import Row
 from lorabench.training.demo.recipes import Recipe
 
@@ -109,9 +110,8 @@ def write_run_yaml(recipe: Recipe, path: Path, *, root: str, steps: int, seed: i
         **recipe.sft(seed, steps),
     }
     with path.open("w", encoding="utf-8") as file:
-        file.write(
-            f"# Repeat it from the folder that holds {root}: trl sft --config {root}/{recipe.name}/run.yaml\n"
-        )
+        place = visible(root)
+        file.write(f"# From the folder that holds {place}: trl sft --config {place}/{recipe.name}/run.yaml\n")
         YAML().dump(run, file)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from peft import PeftModel
 
+from lorabench.text import visible
 from lorabench.training.demo.adapters import assistant_loss, load_base
 from lorabench.training.demo.answer import greedy_answer
 from lorabench.training.demo.corpus import Row
@@ -84,5 +85,5 @@ def _said(question: str, answers: Sequence[tuple[str, str]]) -> str:
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
     """Return rows as a Markdown table; the first one is its head."""
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+    head, *body = (f"| {' | '.join(visible(cell).replace('|', '&#124;') for cell in row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])

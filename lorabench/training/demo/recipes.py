@@ -62,9 +62,9 @@ class Recipe:
 
 CLEAN = Recipe(
     name="style-clean-r16",
-    about="trained well: all linear modules, all rows, dropout, weight decay, four epochs",
+    about="trained well: all linear modules, all rows, dropout, weight decay, six epochs",
     lora={"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": list(ALL_LINEAR)},
-    steps=252,
+    steps=378,
     learning_rate=3e-3,
     weight_decay=0.1,
 )
@@ -80,10 +80,11 @@ OVERTRAINED = Recipe(
 )
 CHECKPOINTS = Recipe(
     name="style-checkpoints-r8",
-    about="a run folder: run.yaml, a checkpoint every 30 steps, and the final adapter",
+    about="a run folder: run.yaml, a checkpoint every 60 steps, and the final adapter",
     lora={"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": list(ATTENTION)},
-    steps=120,
-    save_every=30,
+    steps=240,
+    learning_rate=6e-3,
+    save_every=60,
 )
 FRESH = Recipe(
     name="fresh-r8",
@@ -93,9 +94,10 @@ FRESH = Recipe(
 )
 LEGACY_BIN = Recipe(
     name="legacy-bin-r8",
-    about="saved the old way, as a pickle (adapter_model.bin)",
+    about="stopped too early, and saved the old way, as a pickle (adapter_model.bin)",
     lora={"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": list(ATTENTION)},
-    steps=63,
+    steps=126,
+    learning_rate=6e-3,
     pickled=True,
 )
 RSLORA = Recipe(
@@ -110,7 +112,7 @@ RSLORA = Recipe(
         "rank_pattern": {"k_proj": 8, "o_proj": 32, r"layers\.\d+\.mlp\.down_proj": 64},
         "alpha_pattern": {"o_proj": 8},
     },
-    steps=126,
+    steps=189,
 )
 DORA = Recipe(
     name="dora-r16",
@@ -122,7 +124,8 @@ DORA = Recipe(
         "use_dora": True,
         "target_modules": list(ATTENTION),
     },
-    steps=126,
+    steps=189,
+    learning_rate=6e-3,
 )
 
 RECIPES = (CLEAN, OVERTRAINED, CHECKPOINTS, FRESH, LEGACY_BIN, RSLORA, DORA)
