@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual import on
-from textual.app import App, SystemCommand
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from lorabench.errors import LorabenchError
@@ -22,6 +23,7 @@ from lorabench.screens.analysis import Analysis
 from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import ErrorDialog
 from lorabench.text import visible
+from lorabench.widgets.top_line import TopLine
 
 DEVICE_SECONDS = 5.0
 
@@ -43,13 +45,12 @@ class LorabenchApp(App[None]):
 
     TITLE = "lorabench"
     CSS_PATH = resource("styles") / "lorabench.tcss"
-    # Numpy and plotext wait until their screens are wanted: the first frame comes sooner.
+    # Numpy and plotext wait until their screens are wanted, the bench until the first frame is painted.
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         "bench": BenchScreen,
         "layers": _layers,
         "spectra": _spectra,
     }
-    DEFAULT_MODE = "bench"
     # Textual's own annotation of these two is no ClassVar to a type checker.
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]  # noqa: RUF012
@@ -74,7 +75,12 @@ class LorabenchApp(App[None]):
         self.device: Device | None = None
         self.analysis = Analysis(self)
 
+    def compose(self) -> ComposeResult:
+        yield TopLine("bench")
+        yield Static("reading the folder …", id="first")
+
     def on_mount(self) -> None:
+        self.query_one(TopLine).show(self.folder, "", None)
         for name in ("SIGTERM", "SIGHUP"):
             # A run of the app outside the main thread (a test's, a notebook's) cannot take signals.
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
@@ -89,7 +95,9 @@ class LorabenchApp(App[None]):
         asyncio.get_running_loop().add_signal_handler(number, self.exit)
 
     def begin(self) -> None:
-        """After the first frame: read the device, and open what the command line named."""
+        """After the first frame: show the bench, read the device, and open what the command line named."""
+        if self.current_mode == self.DEFAULT_MODE:  # unless a key was faster
+            self.switch_mode("bench")
         self.read_device()
         if self.open_path is not None:
             self.open_adapter(self.open_path)

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Markdown, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 
 from lorabench.errors import LorabenchError
 from lorabench.text import visible
@@ -29,6 +29,9 @@ class HelpDialog(ModalScreen[None]):
         self.heading, self.text = title, text
 
     def compose(self) -> ComposeResult:
+        # Its parser takes a tenth of the time to the first frame, and help is wanted later.
+        from textual.widgets import Markdown
+
         with VerticalScroll(classes="dialog wide") as dialog:
             dialog.border_title = self.heading
             dialog.border_subtitle = "esc closes · arrows scroll"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks import adapters, layers
+from tests.benchmarks import adapters, face, layers
 from tests.benchmarks.table import Line
 
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
@@ -25,6 +25,8 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "agreement": layers.agreement,
     "llama7b": adapters.llama_7b,
     "memory": adapters.memory_70b,
+    "frame": face.first_frame,
+    "keys": face.keys,
 }
 
 

@@ -44,6 +44,7 @@ def test_a_user_walks_from_the_folder_to_a_layer_and_its_pictures(adapter):
     terminal.type("?")
     terminal.wait_for("A steep fall")
     terminal.type("\x1b")
+    terminal.wait_until(lambda: "A steep fall" not in terminal.shown)
     terminal.type("q")
     assert terminal.close() == 0
     assert b"\x1b[?1049l" in terminal.painted[-300:]
