@@ -16,6 +16,8 @@ ROUNDS = 9
 SIZE = (120, 36)
 LAYERS = 80
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PAGE_DOWN = "\x1b[6~"
+KEYS = [*["j"] * 10, PAGE_DOWN] * 8
 EMPTY_APP = """
 from textual.app import App
 from textual.widgets import Static
@@ -53,7 +55,7 @@ def keys(folder: Path) -> Iterator[Line]:
         terminal.wait_for(" of 560 rows")
         if wait:
             terminal.wait_for(wait)
-        times = sorted(_paint_time(terminal, key) for key in "jjjjjjjjjj\x06" * 8)
+        times = sorted(_paint_time(terminal, key) for key in KEYS)
         terminal.type("q")
         terminal.close()
         middle, most = times[len(times) // 2], times[int(0.95 * len(times))]
