@@ -1,0 +1,1 @@
+"""The configuration of a run: one YAML file in TRL's own format."""

@@ -1,0 +1,1 @@
+"""Will it train? Findings about a configuration, each computed before anything is loaded or trained."""
