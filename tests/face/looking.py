@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from rich.console import Console
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
+
+from lorabench.screens.bench import BenchScreen
 
 PATIENCE = 400
 
@@ -23,9 +26,16 @@ async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
 
 
 async def settled(pilot: Pilot[None]) -> None:
-    """Wait until nothing is computed any more, on any screen."""
-    await pilot.pause()
-    await until(pilot, lambda: all(worker.is_finished for worker in pilot.app.workers))
+    """Wait until the folder has been read and nothing is computed any more, on any screen."""
+    app = pilot.app
+
+    def quiet() -> bool:
+        screen = app.screen
+        reading = isinstance(screen, BenchScreen) and not screen.begun
+        furnished = app.current_mode != app.DEFAULT_MODE and not reading
+        return furnished and all(worker.is_finished for worker in app.workers)
+
+    await until(pilot, quiet)
 
 
 def text_of(app: App[None]) -> str:
@@ -33,8 +43,6 @@ def text_of(app: App[None]) -> str:
     console = Console(width=app.size.width, height=app.size.height, legacy_windows=False)
     with console.capture() as capture:
         console.print(app.screen._compositor.render_update(full=True))
-    import re
-
     return re.sub(r"\x1b\[[0-9;:]*[A-Za-z]", "", capture.get())
 
 

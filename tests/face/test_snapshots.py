@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from lorabench.app import LorabenchApp
 from tests.conftest import REPOSITORY
-from tests.face.looking import settled, until
+from tests.face.looking import bench_rows, detail, settled, until
 
 SIZES = [(80, 24), (120, 36)]
 Compare = Callable[..., bool]
@@ -32,7 +32,9 @@ def app() -> LorabenchApp:
 async def bench(pilot: Pilot[Any]) -> None:
     await settled(pilot)
     await pilot.press("down", "down", "down", "down")
-    await pilot.pause()
+    await until(
+        pilot, lambda: "0.404" in detail(pilot.app) and all(row[6] != "·" for row in bench_rows(pilot.app))
+    )
 
 
 async def layers(pilot: Pilot[Any]) -> None:
