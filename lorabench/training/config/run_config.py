@@ -1,0 +1,280 @@
+"""A run's configuration: one run.yaml in TRL's own format, which `trl sft --config run.yaml` runs unchanged.
+
+What TRL 1.16 does with a key that it does not know was found out by trying: `trl sft` passes a top-level one
+on to `accelerate launch`, which ends with "unrecognized arguments". But everything under `env:` becomes
+environment variables, whatever it holds. So what TRL has no name for stands there, under one key of ours:
+
+    env:
+      LORABENCH:
+        precision: auto               # see precision.py
+        lora:                         # arguments of PEFT's LoraConfig
+          rank_pattern: {o_proj: 16}
+
+TRL accepts it, sets a variable that nobody reads, and trains *without* those LoRA fields; lorabench trains
+with them. Whoever reads or sets a field does so by its name, and need not know where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorabench.text import visible
+from lorabench.training.config.document import change, read
+from lorabench.training.config.field import ConfigError, Field, FieldProblem
+from lorabench.training.config.fields import FIELDS
+from lorabench.training.config.old_names import old_name_problem
+from lorabench.training.config.saving import read_text, write_text
+from lorabench.training.preflight.finding import Mend
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+OUR_KEY = "LORABENCH"
+_SAME_NOW = {
+    "gradient_checkpointing": "activation_checkpointing",
+    "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
+}
+
+
+class RunConfig:
+    """A configuration: its text, the values in it, and what is wrong with them.
+
+    Fields go by TRL's names, and PEFT's for those of LoraConfig that TRL lacks. Relative paths are relative
+    to the current folder, as they are for TRL.
+    """
+
+    def __init__(self, text: str, path: Path | None = None) -> None:
+        self.path = path
+        self._document = read(text)
+        self._saved = text
+
+    @classmethod
+    def load(cls, path: Path | str) -> RunConfig:
+        """Open a file. A bad one opens too: what is wrong with it is among its problems.
+
+        Raises:
+            ConfigError: there is no text to show (no file, a folder, binary, huge); says which.
+        """
+        return cls(read_text(Path(path)), Path(path))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Make a configuration of these fields, in no file yet."""
+        config = cls("")
+        config.apply(values)
+        return config
+
+    @property
+    def text(self) -> str:
+        return self._document.text
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The file's top-level keys and values, as TRL's parser reads them."""
+        return self._document.values
+
+    @property
+    def broken(self) -> bool:
+        """Whether the text could not be read; then no field is set, and it can only be changed as text."""
+        return self._document.broken
+
+    @property
+    def changed(self) -> bool:
+        return self.text != self._saved
+
+    @property
+    def folder(self) -> Path:
+        """The output folder, absolute."""
+        return Path(self.get("output_dir") or "trainer_output").expanduser().absolute()
+
+    @property
+    def lora_extra(self) -> Mapping[str, Any]:
+        """The LoRA fields in the file that TRL's ModelConfig lacks, by PEFT's names."""
+        extra = self._ours.get("lora")
+        return extra if isinstance(extra, Mapping) else {}
+
+    @property
+    def _ours(self) -> Mapping[str, Any]:
+        env = self.values.get("env")
+        ours = env.get(OUR_KEY) if isinstance(env, Mapping) else None
+        return ours if isinstance(ours, Mapping) else {}
+
+    @property
+    def precision(self) -> str:
+        """`auto`, `bf16`, `fp16` or `fp32`: what the file asks for.
+
+        A `bf16: true` or `fp16: true` counts more than our `auto`. A file that says nothing is auto as well:
+        TRL would take bf16, which is what auto chooses wherever bf16 works well.
+        """
+        if self._at("bf16") is True:
+            return "bf16"
+        if self._at("fp16") is True:
+            return "fp16"
+        said = {"bf16", "fp16"} & self.values.keys()
+        return "auto" if self._ours.get("precision") == "auto" or not said else "fp32"
+
+    def get(self, name: str) -> Any:
+        """Return a field's value as TRL will see it: the file's or, where that is not valid, the default.
+
+        Asks TRL, and so imports it (seconds), for fields that are not in FIELDS.
+
+        Raises:
+            KeyError: neither TRL nor PEFT nor lorabench has such a field.
+        """
+        if name == "precision":
+            return self.precision
+        newer = _SAME_NOW.get(name, name)
+        return self._at(newer if newer in self.values else name)
+
+    def _at(self, name: str) -> Any:
+        field = _field(name)
+        place = self.lora_extra if field.owner == "LoraConfig" else self.values
+        try:
+            return field.parse(place[name]) if name in place else field.default
+        except ValueError:
+            return field.default
+
+    def has(self, name: str) -> bool:
+        """Say whether the file sets this field."""
+        return name in self.values or name in self.lora_extra or (name == "precision" and name in self._ours)
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a field; None removes it where None is its default, or where no field has this name.
+
+        Raises:
+            ConfigError: the file is broken, or cannot be changed without changing more of it.
+        """
+        self.apply({name: value})
+
+    def apply(self, changes: Mapping[str, Any]) -> None:
+        """Set several fields at once, as a mend has them; nothing is changed when one cannot be."""
+        top: dict[str, Any] = {}
+        precision, lora = self._ours.get("precision"), dict(self.lora_extra)
+        for name, value in changes.items():
+            field = FIELDS.get(name)
+            if field is not None and field.owner == "LoraConfig":
+                lora.pop(name, None)
+                lora |= {} if value is None else {name: value}
+                top |= {name: None} if name in self.values else {}
+            elif name == "precision":
+                precision = "auto" if value == "auto" else None
+                top |= {"bf16": value == "bf16", "fp16": value == "fp16"}
+                top |= {name: None} if name in self.values else {}
+            else:
+                top[name] = value
+        ours = {key: value for key, value in (("precision", precision), ("lora", lora)) if value}
+        if ours != self._ours:
+            env = {key: value for key, value in (self.values.get("env") or {}).items() if key != OUR_KEY}
+            top["env"] = (env | {OUR_KEY: ours} if ours else env) or None
+        removed = {name for name, value in top.items() if value is None and not _takes_null(name)}
+        kept = {name: value for name, value in top.items() if name not in removed}
+        self._document = change(self._document, kept, frozenset(removed & self.values.keys()))
+
+    def replace_text(self, text: str) -> None:
+        """Take over a text that was edited as text; it may be broken."""
+        self._document = read(text)
+
+    def save(self, path: Path | None = None) -> None:
+        """Write the file, in one step; comments, order and unknown keys are as they were.
+
+        Raises:
+            ConfigError: the text is broken, the file was changed by somebody else meanwhile, or it cannot be
+                written; says which.
+        """
+        target = path or self.path
+        if target is None:
+            raise ConfigError("This configuration has no file yet.", "Name one.")
+        if self.broken:
+            raise ConfigError(
+                f"This is not written to {visible(target)}, because TRL could not read it. "
+                f"{self._document.problems[0].message}",
+                "Mend the text first; it is kept.",
+            )
+        if target == self.path and target.exists() and read_text(target) != self._saved:
+            raise ConfigError(
+                f"{visible(target)} was changed by another program since it was opened.",
+                "Save under another name, or open it again.",
+            )
+        write_text(target, self.text)
+        self.path, self._saved = target, self.text
+
+    @property
+    def problems(self) -> list[FieldProblem]:
+        """What is wrong, as far as that can be said without TRL; `trl_check.trl_problems` says the rest."""
+        found = list(self._document.problems)
+        for name, value in self.values.items():
+            found += filter(None, [self._problem(name, value)])
+        for name, value in self.lora_extra.items():
+            field = FIELDS.get(name)
+            if field is not None and field.owner == "LoraConfig":
+                found += filter(None, [field.problem(value, self._document.lines.get("env"))])
+        return found + list(self._clashes())
+
+    def _problem(self, name: str, value: Any) -> FieldProblem | None:
+        line = self._document.lines.get(name)
+        if name == "env":
+            return self._env_problem(value, line)
+        field = FIELDS.get(name)
+        if field is not None and field.owner not in ("LoraConfig", "lorabench"):
+            return field.problem(value, line)
+        if field is not None:
+            message = f"{name} is no field of TRL's, which refuses it here; it belongs under env: {OUR_KEY}:."
+            return FieldProblem(name, message, line=line, mend=Mend("move it there", {name: value}))
+        return old_name_problem(name, self.values, line)
+
+    def _env_problem(self, env: Any, line: int | None) -> FieldProblem | None:
+        allowed = "NAME: value, one a line"
+        if not isinstance(env, Mapping):
+            return FieldProblem("env", "env must hold environment variables.", allowed, line=line)
+        ours = env.get(OUR_KEY, {})
+        unknown = sorted(set(ours) - {"precision", "lora"}) if isinstance(ours, Mapping) else []
+        if not isinstance(ours, Mapping) or not isinstance(ours.get("lora", {}), Mapping) or unknown:
+            return FieldProblem(
+                "env",
+                f"env: {OUR_KEY}: may hold precision: and lora:, a mapping, only.",
+                line=line,
+            )
+        return None
+
+    def _clashes(self) -> Iterable[FieldProblem]:
+        lines = self._document.lines
+        if self._at("bf16") and self._at("fp16"):
+            yield FieldProblem(
+                "fp16",
+                "bf16 and fp16 are both true; at most one can be.",
+                line=lines.get("fp16"),
+                mend=Mend("let lorabench choose", {"precision": "auto"}),
+            )
+        if self._at("load_in_4bit") and self._at("load_in_8bit"):
+            yield FieldProblem(
+                "load_in_8bit",
+                "load_in_4bit and load_in_8bit are both true; at most one can be.",
+                line=lines.get("load_in_8bit"),
+                mend=Mend("4 bits", {"load_in_8bit": False}),
+            )
+
+    def peft_config(self) -> LoraConfig | None:
+        """Return PEFT's LoraConfig as TRL makes it, with the fields that TRL lacks; None without use_peft.
+
+        Raises:
+            ConfigError: PEFT refuses it; says why.
+        """
+        from lorabench.training.config.peft_config import peft_config
+
+        return peft_config(self)
+
+
+def _field(name: str) -> Field:
+    if name in FIELDS:
+        return FIELDS[name]
+    from lorabench.training.config.trl_fields import all_fields
+
+    return all_fields()[name]
+
+
+def _takes_null(name: str) -> bool:
+    """Say whether null in the file says something else than leaving the field out (max_length: null)."""
+    field = FIELDS.get(name)
+    return field is not None and field.owner not in ("LoraConfig", "lorabench") and field.default is not None
