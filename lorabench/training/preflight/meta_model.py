@@ -1,0 +1,232 @@
+"""Build the base model and its adapters on PyTorch's meta device: names and shapes, no weights."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from lorabench.text import visible
+from lorabench.training.config.field import ConfigError
+from lorabench.training.preflight.model_source import ModelNotFound, source_of
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from lorabench.training.config.run_config import RunConfig
+
+_KINDS = {"lora_magnitude_vector": "DoRA magnitudes", "modules_to_save": "modules_to_save", "lora_": "LoRA"}
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter of the base model: its shape, and the class of the module that holds it."""
+
+    shape: tuple[int, ...]
+    size: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetaModel:
+    """What a base model with its adapters is made of; counts are parameters, a tied one counted once.
+
+    `modules` maps each module's path to its class. `matches` maps each target, as written, to the modules
+    that it reaches by PEFT's own matching. `adapted` maps what PEFT did adapt to its rank; `experts` are
+    adapted parameters (target_parameters, or what PEFT made of a mixture's targets, which are `fused`).
+    `saved` are the modules of modules_to_save. `trained` splits `trainable` by kind. `problem` is what PEFT
+    said when it refused; nothing is adapted then.
+    """
+
+    modules: Mapping[str, str]
+    weights: Mapping[str, Weight]
+    tied: tuple[tuple[str, ...], ...]
+    input_embeddings: str | None
+    output_embeddings: str | None
+    matches: Mapping[str, tuple[str, ...]]
+    total: int
+    adapted: Mapping[str, int]
+    experts: tuple[str, ...] = ()
+    fused: tuple[str, ...] = ()
+    saved: tuple[str, ...] = ()
+    trained: Mapping[str, int] | None = None
+    warnings: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def trainable(self) -> int:
+        """How many parameters get a gradient."""
+        return sum((self.trained or {}).values())
+
+
+def meta_model(config: PretrainedConfig, lora: LoraConfig | None) -> MetaModel:
+    """Return the model that `config` describes with the adapters that `lora` asks for; None trains it whole.
+
+    Built once for each pair of configurations: coverage, trainable share and memory all read this.
+    For Llama-2-70B it takes about a second and 25 MB.
+    """
+    settings = None if lora is None else json.dumps(lora.to_dict(), sort_keys=True, default=_plain)  # type: ignore[no-untyped-call]
+    return _built(config.to_json_string(use_diff=False), settings, _Held(config, lora))
+
+
+def described(config: RunConfig) -> MetaModel | None:
+    """Return the model that a run would train; None without a base model, which `model_findings` says."""
+    try:
+        source = source_of(config)
+    except ModelNotFound:
+        return None
+    try:
+        lora = config.peft_config()
+    except ConfigError as error:
+        return replace(meta_model(source.config, None), trained={}, problem=error.message)
+    return meta_model(source.config, lora)
+
+
+class _Held:
+    """Carry what cannot be hashed past the cache: all of these are equal."""
+
+    def __init__(self, config: PretrainedConfig, lora: LoraConfig | None) -> None:
+        self.config, self.lora = config, lora
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _plain(value: object) -> object:
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+
+
+@lru_cache(maxsize=8)
+def _built(_config: str, _lora: str | None, held: _Held) -> MetaModel:
+    from peft.utils.other import ModulesToSaveWrapper
+
+    model = base_model(held.config)
+    described = _describe(model, held.lora)
+    if held.lora is None:
+        return replace(described, trained={"the whole model": described.total})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            adapted = inject(model, held.lora)
+        except (ValueError, TypeError, NotImplementedError, KeyError, AttributeError) as error:
+            return replace(described, problem=visible(error))
+    tuner: Any = adapted.base_model
+    layers: dict[str, Any] = dict(model.named_modules())
+    ranks = {name: int(layers[name].r["default"]) for name in tuner.targeted_module_names}
+    experts = tuple(getattr(tuner, "targeted_parameter_names", ()))
+    trained: dict[str, int] = {}
+    for name, parameter in adapted.named_parameters():
+        if parameter.requires_grad:
+            kind = next((kind for mark, kind in _KINDS.items() if mark in name), "biases and others")
+            trained[kind] = trained.get(kind, 0) + parameter.numel()
+    told = [str(each.message) for each in caught if issubclass(each.category, UserWarning | RuntimeWarning)]
+    return replace(
+        described,
+        total=adapted.get_nb_trainable_parameters()[1],
+        adapted=ranks,
+        experts=experts,
+        fused=_fused(held.lora, adapted.peft_config["default"]) if experts else (),
+        saved=tuple(name for name, layer in layers.items() if isinstance(layer, ModulesToSaveWrapper)),
+        trained=trained,
+        warnings=tuple(dict.fromkeys(visible(text) for text in told)),
+    )
+
+
+def base_model(config: PretrainedConfig, dtype: Any = None) -> PreTrainedModel:
+    """Build the model on the meta device, of the class that TRL would load (`config.architectures`)."""
+    import torch
+    import transformers
+
+    names = config.architectures or []
+    architecture: Any = getattr(transformers, names[0], None) if names else None
+    if architecture is None:
+        architecture = transformers.AutoModelForCausalLM
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        build = getattr(architecture, "_from_config", None) or architecture.from_config
+        model: PreTrainedModel = build(config, dtype=dtype)
+    return model
+
+
+def inject(model: PreTrainedModel, lora: LoraConfig) -> PeftModel:
+    """Put adapters into a meta model, as `get_peft_model` does.
+
+    The values that PiSSA, OLoRA, LoftQ and the like start from need weights; their shapes do not.
+    """
+    import copy
+
+    import torch
+    from peft import get_peft_model
+    from transformers.initialization import no_init_weights
+
+    mine = copy.deepcopy(lora)  # PEFT writes into it
+    mine.init_lora_weights = True
+    with torch.device("meta"), no_init_weights():
+        return get_peft_model(model, mine)
+
+
+def _describe(model: PreTrainedModel, lora: LoraConfig | None) -> MetaModel:
+    modules: dict[str, Any] = dict(model.named_modules())
+    shared: dict[int, list[str]] = {}
+    weights: dict[str, Weight] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) not in shared:
+            owner = type(modules[name.rpartition(".")[0]]).__name__
+            weights[name] = Weight(tuple(parameter.shape), parameter.numel(), owner)
+        shared.setdefault(id(parameter), []).append(name)
+    return MetaModel(
+        modules={name: type(module).__name__ for name, module in modules.items() if name},
+        weights=weights,
+        tied=tuple(tuple(names) for names in shared.values() if len(names) > 1),
+        input_embeddings=_path_of(modules, model.get_input_embeddings()),
+        output_embeddings=_path_of(modules, model.get_output_embeddings()),  # type: ignore[no-untyped-call]
+        matches={} if lora is None else _matches(model, lora),
+        total=sum(weight.size for weight in weights.values()),
+        adapted={},
+    )
+
+
+def _path_of(modules: Mapping[str, nn.Module], wanted: nn.Module | None) -> str | None:
+    return next((name for name, module in modules.items() if module is wanted and name), None)
+
+
+def _matches(model: PreTrainedModel, lora: LoraConfig) -> dict[str, tuple[str, ...]]:
+    """Ask PEFT for each target alone which modules it reaches."""
+    import copy
+
+    from peft.tuners.tuners_utils import _maybe_include_all_linear_layers, check_target_module_exists
+
+    targets: Any = lora.target_modules
+    if targets is None:
+        targets = _usual_targets(model.config)
+    written = [targets] if isinstance(targets, str) else sorted(targets)
+    names = [name for name, _ in model.named_modules() if name]
+    found = {}
+    for target in written:
+        alone: Any = copy.copy(lora)
+        alone.target_modules = target if isinstance(targets, str) else {target}
+        alone = _maybe_include_all_linear_layers(alone, model)
+        # PEFT answers an excluded module with an object that is false but not None: bool() suffices.
+        found[target] = tuple(name for name in names if check_target_module_exists(alone, name))
+    return found
+
+
+def _fused(written: LoraConfig, used: Any) -> tuple[str, ...]:
+    """Targets of a mixture's single experts, which PEFT moved to the parameters that now hold them all."""
+    if isinstance(written.target_modules, str) or isinstance(used.target_modules, str):
+        return ()
+    return tuple(sorted(set(written.target_modules or ()) - set(used.target_modules or ())))
+
+
+def _usual_targets(config: PretrainedConfig) -> set[str]:
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
+    return set(TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(config.model_type, ()))

@@ -1,0 +1,164 @@
+"""Find a base model's config.json: in a folder, in the Hugging Face cache, or on the hub."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import urlsplit
+
+from lorabench.errors import LorabenchError
+from lorabench.text import visible
+from lorabench.training.preflight.finding import Finding
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from lorabench.training.config.run_config import RunConfig
+
+REACHED_WITHIN = 0.6  # seconds that the hub has to answer, so that being offline is said within one
+_ANSWERED_WITHIN = 5.0
+
+
+class ModelNotFound(LorabenchError):
+    """A base model whose config.json is not here, or cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a base model is, and its configuration; `folder` holds config.json."""
+
+    name: str
+    place: Literal["folder", "cache", "hub"]
+    folder: Path
+    config: PretrainedConfig
+
+
+def find_model(name: str, revision: str = "main", *, trust_remote_code: bool = False) -> ModelSource:
+    """Find a base model by TRL's `model_name_or_path` and read its configuration, no weights.
+
+    A folder of that name comes first, as in transformers; then the cache; then, unless HF_HUB_OFFLINE is
+    set, the hub, which has to answer within 0.6 seconds.
+
+    Raises:
+        ModelNotFound: nothing of that name; an adapter instead of a model; an architecture that the
+            installed transformers does not know.
+    """
+    place, folder = _locate(name, revision)
+    return ModelSource(name, place, folder, _read_config(name, folder, trust_remote_code))
+
+
+def source_of(config: RunConfig) -> ModelSource:
+    """Find the base model of a run.
+
+    Raises:
+        ModelNotFound: as `find_model`, or because the configuration names none.
+    """
+    name = config.get("model_name_or_path")
+    if not name:
+        raise ModelNotFound(
+            "model_name_or_path is not set: there is no base model.", "Name a folder, or a model on the hub."
+        )
+    return find_model(
+        str(name), str(config.get("model_revision")), trust_remote_code=bool(config.get("trust_remote_code"))
+    )
+
+
+def model_findings(config: RunConfig) -> list[Finding]:
+    """Say which base model was found and where, or why not."""
+    try:
+        source = source_of(config)
+    except ModelNotFound as error:
+        return [Finding("model", "error", error.message, error.hint)]
+    where = {"folder": "in its folder", "cache": "in the Hugging Face cache", "hub": "on the hub"}[
+        source.place
+    ]
+    architecture = (source.config.architectures or [type(source.config).__name__])[0]
+    layers = getattr(source.config.get_text_config(), "num_hidden_layers", None)
+    depth = f", {layers} layers" if layers else ""
+    return [Finding("model", "ok", f"{visible(source.name)} {where}: {visible(architecture)}{depth}.")]
+
+
+def _locate(name: str, revision: str) -> tuple[Literal["folder", "cache", "hub"], Path]:
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return "folder", path
+    if path.exists():
+        raise ModelNotFound(f"{visible(name)} is a file, not a model's folder.")
+    try:
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError:
+        raise ModelNotFound(
+            f"There is no folder {visible(name)}.", "Give a model's folder, or its name on the hub."
+        ) from None
+    if isinstance(cached, str):
+        return "cache", Path(cached).parent
+    hint = "Give a local folder, or load it once while online."
+    if constants.HF_HUB_OFFLINE:
+        raise ModelNotFound(
+            f"{visible(name)} is no folder and not in the cache; HF_HUB_OFFLINE is set.", hint
+        )
+    if not _hub_answers(constants.ENDPOINT):
+        raise ModelNotFound(
+            f"{visible(name)} is no folder and not in the cache, and the hub cannot be reached.", hint
+        )
+    try:
+        fetched = hf_hub_download(name, "config.json", revision=revision, etag_timeout=_ANSWERED_WITHIN)
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(
+            f"{visible(name)} cannot be had from the hub: {_first_line(error)}", hint
+        ) from error
+    return "hub", Path(fetched).parent
+
+
+def _hub_answers(endpoint: str) -> bool:
+    """Tell within 0.6 seconds whether the hub can be reached; a name server may keep one waiting for long."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    address = urlsplit(endpoint)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    answered = threading.Event()
+
+    def knock() -> None:
+        try:
+            socket.create_connection((address.hostname or "", port), timeout=REACHED_WITHIN).close()
+        except OSError:
+            return
+        answered.set()
+
+    knocking = threading.Thread(target=knock, daemon=True)
+    knocking.start()
+    knocking.join(REACHED_WITHIN)
+    return answered.is_set()
+
+
+def _read_config(name: str, folder: Path, trust_remote_code: bool) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ModelNotFound(
+                f"{visible(name)} holds an adapter, not a base model.",
+                "Name the base model here; resume_from_checkpoint goes on from a checkpoint.",
+            )
+        raise ModelNotFound(f"{visible(name)} has no config.json.", "Is it a model in transformers' format?")
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        raise ModelNotFound(
+            f"The config.json of {visible(name)} cannot be used: {_first_line(error)}"
+        ) from error
+    return cast("PretrainedConfig", config)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return visible(lines[0] if lines else type(error).__name__)
