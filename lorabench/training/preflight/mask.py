@@ -8,6 +8,7 @@ from typing import Any
 
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
+from lorabench.training.preflight.data_sources import DataError
 from lorabench.training.preflight.finding import Finding, Level, Mend
 from lorabench.training.preflight.measure import Measured, kept_slice, measure, scan_of
 from lorabench.training.preflight.preparation import IGNORED, ROW, PreparationError, Prepared, overheard
@@ -94,13 +95,16 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 def mask_findings(config: RunConfig) -> Iterator[Finding]:
     """Say which tokens are trained on, what share of all, and which rows have none."""
-    found = scan_of(config)
-    conversational = _is_conversational(found.kept[0][1]) if found.kept else False
-    yield from _ignored_switch(config, found.format, conversational)
     try:
+        found = scan_of(config)
+        conversational = bool(found.kept) and _is_conversational(found.kept[0][1])
+        yield from _ignored_switch(config, found.format, conversational)
         measured = measure(config)
     except PreparationError as error:
         yield _refused(config, error)
+        return
+    except DataError as error:
+        yield Finding(CHECK, "warning", "what is trained on cannot be said yet", error.message)
         return
     yield _share(config, measured, found.format, conversational)
     if measured.untrained:
