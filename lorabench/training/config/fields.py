@@ -45,7 +45,7 @@ _MODEL = (
 
 _data: Callable[..., Field] = partial(Field, group="data", form=True)
 _DATA = (
-    _data("dataset_name", _STR, None, "a folder with jsonl, csv or parquet files, or a name on the hub",
+    _data("dataset_name", _STR, None, "a folder of jsonl, csv or parquet files, or a name on the hub",
           owner="ScriptArguments", optional=True),
     _data("dataset_config", _STR, None, "the configuration's name, for data that have several",
           owner="ScriptArguments", optional=True),
@@ -56,7 +56,7 @@ _DATA = (
     _data("test_split_size", _FLOAT, None, "share (or rows) of `datasets` that is kept for evaluation",
           owner="DatasetMixtureConfig", range=_POSITIVE, optional=True, form=False),
     _data("dataset_text_field", _STR, "text", "the column, for plain text"),
-    _data("max_length", _INT, 1024, "tokens a row; what is longer is cut", range=_AT_LEAST_ONE, optional=True),
+    _data("max_length", _INT, 1024, "tokens a row; the rest is cut", range=_AT_LEAST_ONE, optional=True),
     _data("packing", _BOOL, False, "put several rows into one sequence of max_length"),
     _data("assistant_only_loss", _BOOL, False, "train on the assistant's words only (for messages)"),
     _data("completion_only_loss", _BOOL, None, "train on the completion only; null: where there is a prompt",
@@ -93,16 +93,18 @@ _optimisation: Callable[..., Field] = partial(Field, group="optimisation", form=
 _OPTIMISATION = (
     _optimisation("per_device_train_batch_size", _INT, 8, "rows at a time, on each device",
                   range=_AT_LEAST_ONE),
-    _optimisation("gradient_accumulation_steps", _INT, 1, "batches that make one update", range=_AT_LEAST_ONE),
+    _optimisation("gradient_accumulation_steps", _INT, 1, "batches that make one update",
+                  range=_AT_LEAST_ONE),
     _optimisation("num_train_epochs", _FLOAT, 3.0, "passes over the data", range=_POSITIVE),
     _optimisation("max_steps", _INT, -1, "updates, in place of epochs; -1: as the epochs say",
                   range=Range(least=-1)),
-    _optimisation("learning_rate", _FLOAT, 2e-5, "LoRA wants about ten times that of full fine-tuning: 2e-4",
+    _optimisation("learning_rate", _FLOAT, 2e-5, "LoRA wants about ten times that of full training",
                   range=_POSITIVE),
     _optimisation("lr_scheduler_type", _STR, "linear", "how the learning rate falls",
                   choices=("linear", "cosine", "cosine_with_restarts", "polynomial", "constant",
-                           "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "cosine_with_min_lr",
-                           "cosine_warmup_with_min_lr", "warmup_stable_decay", "greedy")),
+                           "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau",
+                           "cosine_with_min_lr", "cosine_warmup_with_min_lr",
+                           "warmup_stable_decay", "greedy")),
     _optimisation("warmup_steps", _FLOAT, 0, "updates of warm-up; below 1: that share of all",
                   range=_NOT_NEGATIVE),
     _optimisation("weight_decay", _FLOAT, 0.0, "of A and B", range=_NOT_NEGATIVE),
@@ -110,7 +112,7 @@ _OPTIMISATION = (
                   range=_NOT_NEGATIVE),
     _optimisation("optim", _STR, "adamw_torch_fused", "the optimizer; paged_adamw_8bit saves memory"),
     _optimisation("gradient_checkpointing", _BOOL, True, "compute activations twice, to save their memory"),
-    _optimisation("precision", _STR, "auto", "auto: bf16, on a V100 or T4 fp16, on a CPU fp32",
+    _optimisation("precision", _STR, "auto", "auto: bf16, on a V100 or T4 fp16, on CPU fp32",
                   owner="lorabench", choices=("auto", "bf16", "fp16", "fp32")),
     _optimisation("bf16", _BOOL, None, "compute in bfloat16; null: unless fp16", optional=True, form=False),
     _optimisation("fp16", _BOOL, False, "compute in float16", form=False),
@@ -136,6 +138,15 @@ _SAVING = (
     _saving("per_device_eval_batch_size", _INT, 8, "rows at a time when evaluating", range=_AT_LEAST_ONE),
     _saving("report_to", ("str", "list"), "none", "tensorboard, wandb, trackio …", optional=True),
 )
+
+LORA_EXTRA = frozenset({
+    *(field.name for field in _LORA if field.owner == "LoraConfig"),
+    "alora_invocation_tokens", "arrow_config", "corda_config", "ensure_weight_tying", "eva_config",
+    "fan_in_fan_out", "kasa_config", "layer_replication", "loftq_config", "lora_bias", "lora_ga_config",
+    "megatron_config", "megatron_core", "monteclora_config", "qalora_group_size", "trainable_token_indices",
+    "use_bdlora", "use_qalora", "velora_config",
+})
+"""All arguments of PEFT's LoraConfig that TRL has no name for."""
 # fmt: on
 
 FIELDS: dict[str, Field] = {

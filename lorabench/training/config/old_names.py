@@ -51,6 +51,10 @@ GONE = {
 """Names without a successor, and what to know about that; group_by_length became a value of another field."""
 
 
+def is_old_name(name: str) -> bool:
+    return name in RENAMED or name in GONE
+
+
 def old_name_problem(name: str, values: Mapping[str, Any], line: int | None) -> FieldProblem | None:
     """Say what a field that is gone is called now, with a mend; None for any other name."""
     if name == "group_by_length":

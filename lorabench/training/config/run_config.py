@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.text import visible
 from lorabench.training.config.document import change, read
 from lorabench.training.config.field import ConfigError, Field, FieldProblem
-from lorabench.training.config.fields import FIELDS
+from lorabench.training.config.fields import FIELDS, LORA_EXTRA
 from lorabench.training.config.old_names import old_name_problem
 from lorabench.training.config.saving import read_text, write_text
 from lorabench.training.preflight.finding import Mend
@@ -74,6 +74,11 @@ class RunConfig:
     def values(self) -> Mapping[str, Any]:
         """The file's top-level keys and values, as TRL's parser reads them."""
         return self._document.values
+
+    @property
+    def lines(self) -> Mapping[str, int]:
+        """The line, from 1, of each top-level key."""
+        return self._document.lines
 
     @property
     def broken(self) -> bool:
@@ -153,8 +158,7 @@ class RunConfig:
         top: dict[str, Any] = {}
         precision, lora = self._ours.get("precision"), dict(self.lora_extra)
         for name, value in changes.items():
-            field = FIELDS.get(name)
-            if field is not None and field.owner == "LoraConfig":
+            if name in LORA_EXTRA:
                 lora.pop(name, None)
                 lora |= {} if value is None else {name: value}
                 top |= {name: None} if name in self.values else {}
@@ -207,21 +211,19 @@ class RunConfig:
         for name, value in self.values.items():
             found += filter(None, [self._problem(name, value)])
         for name, value in self.lora_extra.items():
-            field = FIELDS.get(name)
-            if field is not None and field.owner == "LoraConfig":
-                found += filter(None, [field.problem(value, self._document.lines.get("env"))])
+            if name in FIELDS:
+                found += filter(None, [FIELDS[name].problem(value, self.lines.get("env"))])
         return found + list(self._clashes())
 
     def _problem(self, name: str, value: Any) -> FieldProblem | None:
-        line = self._document.lines.get(name)
+        line = self.lines.get(name)
         if name == "env":
             return self._env_problem(value, line)
-        field = FIELDS.get(name)
-        if field is not None and field.owner not in ("LoraConfig", "lorabench"):
-            return field.problem(value, line)
-        if field is not None:
+        if name == "precision" or name in LORA_EXTRA:
             message = f"{name} is no field of TRL's, which refuses it here; it belongs under env: {OUR_KEY}:."
             return FieldProblem(name, message, line=line, mend=Mend("move it there", {name: value}))
+        if name in FIELDS:
+            return FIELDS[name].problem(value, line)
         return old_name_problem(name, self.values, line)
 
     def _env_problem(self, env: Any, line: int | None) -> FieldProblem | None:
@@ -239,7 +241,7 @@ class RunConfig:
         return None
 
     def _clashes(self) -> Iterable[FieldProblem]:
-        lines = self._document.lines
+        lines = self.lines
         if self._at("bf16") and self._at("fp16"):
             yield FieldProblem(
                 "fp16",
@@ -276,5 +278,5 @@ def _field(name: str) -> Field:
 
 def _takes_null(name: str) -> bool:
     """Say whether null in the file says something else than leaving the field out (max_length: null)."""
-    field = FIELDS.get(name)
-    return field is not None and field.owner not in ("LoraConfig", "lorabench") and field.default is not None
+    moved = name == "precision" or name in LORA_EXTRA
+    return name in FIELDS and not moved and FIELDS[name].default is not None
