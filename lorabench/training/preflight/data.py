@@ -10,9 +10,9 @@ from lorabench.errors import LorabenchError
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.data_scan import Scan, Tally, scan
-from lorabench.training.preflight.data_sources import DataError, test_source, train_sources
+from lorabench.training.preflight.data_sources import DataError, evaluation_source, train_sources
 from lorabench.training.preflight.finding import Finding, Level, Mend
-from lorabench.training.preflight.mask import row_list
+from lorabench.training.preflight.mask import row_count, row_list
 from lorabench.training.preflight.measure import Measured, measure, text_field
 from lorabench.training.preflight.preparation import PreparationError
 from lorabench.training.preflight.row_checks import Fault
@@ -71,7 +71,7 @@ def _contents(config: RunConfig, found: Scan, what: str) -> Iterator[Finding]:
     if found.format is None:
         yield _unknown_format(config, found, what)
     elif not what:
-        yield Finding(CHECK, "ok", f"{found.count:,} rows, {found.format}", detail)
+        yield Finding(CHECK, "ok", f"{row_count(found.count)}, {found.format}", detail)
     if found.broken.count:
         yield _broken(found, what)
     for fault, tally in sorted(found.faults.items(), key=lambda item: (not item[0].fatal, -item[1].count)):
@@ -80,7 +80,7 @@ def _contents(config: RunConfig, found: Scan, what: str) -> Iterator[Finding]:
         count = found.duplicates.count
         verb = "repeats" if count == 1 else "repeat"
         where = row_list(found.duplicates.rows, count)
-        yield Finding(CHECK, "warning", f"{_rows(count)} {verb} an earlier one exactly: {where}")
+        yield Finding(CHECK, "warning", f"{row_count(count)} {verb} an earlier one exactly: {where}")
 
 
 def _unknown_format(config: RunConfig, found: Scan, what: str) -> Finding:
@@ -113,7 +113,7 @@ def _fault(config: RunConfig, found: Scan, fault: Fault, tally: Tally, what: str
     words = f"{_SINGULAR[verb] if tally.count == 1 else verb} {rest}"
     sample = f" of the {found.looked_at:,} looked at" if found.sampled else ""
     where = row_list(tally.rows, tally.count)
-    return Finding(CHECK, level, f"{what}{_rows(tally.count)}{sample} {visible(words)}: {where}", detail)
+    return Finding(CHECK, level, f"{what}{row_count(tally.count)}{sample} {visible(words)}: {where}", detail)
 
 
 _SINGULAR = {"have": "has", "hold": "holds", "begin": "begins", "end": "ends", "mix": "mixes"}
@@ -121,7 +121,7 @@ _SINGULAR = {"have": "has", "hold": "holds", "begin": "begins", "end": "ends", "
 
 def _test_rows(config: RunConfig) -> Iterator[Finding]:
     try:
-        source = test_source(config)
+        source = evaluation_source(config)
         if source is not None:
             yield from _contents(config, scan((source,), text_field(config)), f"{visible(source.split)}: ")
     except DataError as error:
@@ -164,9 +164,5 @@ def _cut(config: RunConfig, measured: Measured) -> str:
         return "no max_length, so none is cut"
     if not measured.cut:
         return f"none is cut at {limit:,}"
-    answers = f"{len(measured.lost):,} lose their last answer, {len(measured.shortened):,} a part of it"
-    return f"{_rows(len(measured.cut))} cut at {limit:,}: {answers}"
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
+    answers = f"the last answer is lost in {len(measured.lost):,}, cut in {len(measured.shortened):,}"
+    return f"{row_count(len(measured.cut))} cut at {limit:,}: {answers}"

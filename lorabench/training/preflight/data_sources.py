@@ -75,7 +75,7 @@ def train_sources(config: RunConfig) -> tuple[Source, ...]:
     return (_named(config, str(config.get("dataset_train_split") or "train"), "dataset_train_split"),)
 
 
-def test_source(config: RunConfig) -> Source | None:
+def evaluation_source(config: RunConfig) -> Source | None:
     """Return where the evaluation rows come from; None where there are none of their own."""
     if str(getattr(config.get("eval_strategy"), "value", config.get("eval_strategy"))) == "no":
         return None

@@ -59,7 +59,11 @@ def _lines(file: Path, lines: Iterator[bytes], stride: int) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        yield _object(line, f"{visible(file.name)}, line {number}") if is_read(row, stride) else None
+        yield (
+            _object(line.rstrip(b"\r\n"), f"{visible(file.name)}, line {number}")
+            if is_read(row, stride)
+            else None
+        )
         row += 1
 
 

@@ -138,7 +138,7 @@ def _refused(config: RunConfig, error: PreparationError) -> Finding:
 def _share(config: RunConfig, measured: Measured, kind: str | None, conversational: bool) -> Finding:
     share = 100 * measured.trained / measured.seen if measured.seen else 0.0
     what = _trained_on(config, kind)
-    none = f"{len(measured.untrained):,} rows with none"
+    none = f"{row_count(len(measured.untrained))} with none"
     detail = []
     if measured.prepared.trainer.chat_template is not None:
         detail.append("TRL replaces the chat template by its own for training, which marks the answers.")
@@ -175,6 +175,11 @@ def _untrained(config: RunConfig, measured: Measured) -> Finding:
         "TRL drops them without a word." if dropped else "They take time and teach nothing.",
         mend,
     )
+
+
+def row_count(count: int) -> str:
+    """Return `1 row`, or `2,000 rows`."""
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def row_list(numbers: Sequence[int], count: int | None = None, most: int = 8) -> str:

@@ -210,7 +210,8 @@ class _Listener(logging.Handler):
         self.heard: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append(visible(" ".join(record.getMessage().split())))
+        message = record.getMessage().removeprefix("[RANK 0] ")
+        self.heard.append(visible(" ".join(message.split())))
 
 
 @contextmanager

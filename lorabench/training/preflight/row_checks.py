@@ -137,4 +137,4 @@ def _has_text(content: Any) -> bool:
 
 def _type(value: Any) -> str:
     name = type(value).__name__
-    return {"str": "text", "dict": "mapping", "NoneType": "null"}.get(name, name)
+    return {"str": "text", "dict": "mapping", "int": "number", "float": "number"}.get(name, name)
