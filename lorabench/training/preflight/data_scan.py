@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from lorabench.training.preflight.data_rows import rows_of
@@ -76,11 +77,25 @@ def scan(sources: Sequence[Source], text_field: str) -> Scan:
     """Go through the rows of `sources` once; a second call for unchanged files costs nothing."""
     files = [file for source in sources for file in source.files]
     stats = [file.stat() for file in files]
-    size = sum(stat.st_size for stat in stats)
+    size = sum(map(_unpacked_bytes, files))
     signature = tuple(
         (str(file), stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)
     )
     return _scan(_Sources(tuple(sources), signature), text_field, max(1, -(-size // SCANNED_BYTES)))
+
+
+def _unpacked_bytes(file: Path) -> int:
+    """Return how large a file's rows are when they are read; other compressed files count as they are."""
+    if file.suffix != ".parquet":
+        return file.stat().st_size
+    from pyarrow import ArrowInvalid  # type: ignore[import-untyped]
+    from pyarrow.parquet import read_metadata  # type: ignore[import-untyped]
+
+    try:
+        metadata = read_metadata(file)
+    except ArrowInvalid:
+        return file.stat().st_size  # reading its rows says what is wrong with it
+    return sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
 
 
 class _Sources:

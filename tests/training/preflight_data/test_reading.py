@@ -183,6 +183,23 @@ def test_data_that_are_not_here_are_a_sentence_in_under_a_second(name: str) -> N
     assert name in error.message
 
 
+def test_a_dataset_in_the_hugging_face_cache_is_read_without_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    prepared = datasets.load_dataset_builder(
+        str(write_jsonl(tmp_path / "some-data", ROWS)), cache_dir=str(tmp_path)
+    )
+    prepared.download_and_prepare()
+    cached = tmp_path / "hub" / "somebody___some-data" / "default" / "0.0.0" / ("0" * 40)
+    cached.parent.mkdir(parents=True)
+    Path(prepared.cache_dir).rename(cached)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hub"))
+
+    assert read(dataset_name="somebody/some-data") == ROWS
+
+
 def test_an_empty_folder_and_no_data_at_all_are_sentences(tmp_path: Path) -> None:
     assert "doesn't contain any data files" in refusal(dataset_name=str(tmp_path)).message
     assert refusal().message == "No data: neither dataset_name nor datasets is set."
