@@ -36,15 +36,18 @@ def coverage_findings(config: RunConfig) -> list[Finding]:
     findings += _tied(model)
     findings += _experts(model)
     if model.problem and (_of_experts(model) or all(finding.level != "error" for finding in findings)):
-        findings.append(Finding(CHECK, "error", f"PEFT refuses: {_shortened(model.problem)}", model.problem))
+        mend = Mend("lora_dropout 0", {"lora_dropout": 0.0}) if "lora_dropout" in model.problem else None
+        findings.append(
+            Finding(CHECK, "error", f"PEFT refuses: {_shortened(model.problem)}", model.problem, mend)
+        )
     ignored = [text for text in model.warnings if "_pattern keys did not match" in text and not model.fused]
     findings += [Finding(CHECK, "warning", text) for text in ignored]
     return findings
 
 
 def _of_experts(model: MetaModel) -> bool:
-    """Whether PEFT could not move a mixture's targets to the parameters that now hold all its experts."""
-    return model.problem.startswith("Cannot convert PEFT target")
+    """Whether PEFT refused what was to go on a mixture's experts, which are parameters and no modules."""
+    return model.problem.startswith(("Cannot convert PEFT target", "lora.ParamWrapper"))
 
 
 def _targets(config: RunConfig, model: MetaModel) -> Iterator[Finding]:
@@ -215,7 +218,7 @@ def _experts(model: MetaModel) -> Iterator[Finding]:
     held = {
         name: weight for name, weight in model.weights.items() if len(weight.shape) == 3 and "expert" in name
     }
-    if not held:
+    if not held or model.problem:
         return
     kinds = sorted({re.sub(r"^.*\.\d+\.", "", name) for name in held})
     experts = next(iter(held.values())).shape[0]
