@@ -62,11 +62,12 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ModuleSettings:
-    """What the configuration says of one module; None where it does not tell."""
+    """What the configuration, or the module's own alpha, says of one module; None where it does not tell."""
 
     rank: int | None
     lora_alpha: float | None
     scaling: float | None
+    finding: Finding | None = None
 
 
 class LoraSettings:

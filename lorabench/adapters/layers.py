@@ -106,6 +106,8 @@ def _findings(
     if problem:
         yield problem
         return
+    if settings.finding:
+        yield settings.finding
     if "magnitude" in pair.parts:
         yield Finding("info", _DORA)
     if measures.groups > 1:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 from lorabench.adapters.config import UNKNOWN, LoraSettings, ModuleSettings, finite_number, mapping
-from lorabench.adapters.model import Finding, Format
+from lorabench.adapters.model import Finding, Format, Tensor
 from lorabench.adapters.pairs import Pair
+from lorabench.errors import Malformed
+from lorabench.text import shorten, visible
 
 Settings = dict[str, ModuleSettings]
 _NOTHING = ModuleSettings(None, None, None)
@@ -62,9 +65,7 @@ def _of_alphas(pairs: Sequence[Pair], config: Mapping[str, Any]) -> tuple[Settin
     for pair in pairs:
         component = pair.module.partition(".")[0]
         if "alpha" in pair.parts:
-            alpha = float(pair.parts["alpha"].read().reshape(-1)[0])
-            rank = pair.a.shape[0] if pair.a.shape else 0
-            found[pair.target] = ModuleSettings(None, alpha, alpha / rank if rank else None)
+            found[pair.target] = _of_alpha(pair.parts["alpha"], pair.a)
         elif mapping(config.get(component)):
             components.setdefault(component, []).append(pair)
         else:
@@ -81,6 +82,18 @@ def _of_alphas(pairs: Sequence[Pair], config: Mapping[str, Any]) -> tuple[Settin
         )
         findings.append(Finding("info", message))
     return found, findings
+
+
+def _of_alpha(tensor: Tensor, a: Tensor) -> ModuleSettings:
+    try:
+        alpha = finite_number(tensor.read().item()) if prod(tensor.shape) == 1 else None
+    except Malformed as error:
+        return ModuleSettings(None, None, None, Finding("warning", f"{error.message} {UNKNOWN}", error.hint))
+    if alpha is None:
+        message = f"{shorten(visible(tensor.name), 100)} is no single finite number. {UNKNOWN}"
+        return ModuleSettings(None, None, None, Finding("warning", message))
+    rank = a.shape[0] if a.shape else 0
+    return ModuleSettings(None, alpha, alpha / rank if rank else None)
 
 
 def _diffusers_config(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:

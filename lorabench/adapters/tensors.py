@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from lorabench.adapters.model import FloatArray
+from lorabench.adapters.model import FloatArray, Tensor
 from lorabench.errors import Malformed, NotFound
 from lorabench.text import visible
 
@@ -113,15 +113,13 @@ class FileTensor:
 
     def read(self, rows: slice = _ALL, columns: slice = _ALL) -> FloatArray:
         """Read the values, or of a matrix only these rows and columns; other rows are not even read."""
-        stored = _STORED.get(self.dtype)
-        if stored is None:
-            raise Malformed(f"{visible(self.name)} is stored as {self.dtype}, which lorabench cannot read.")
+        _check_readable(self)
         start, stop, step = rows.indices(self.shape[0]) if self.shape else (0, 1, 1)
         if step != 1:
             raise ValueError("rows are read in one piece")
         width = self.nbytes // self.shape[0] if self.shape and self.shape[0] else self.nbytes
         count = max(stop - start, 0)
-        raw = self.file.read(self.offset + start * width, count * width).view(stored)
+        raw = self.file.read(self.offset + start * width, count * width).view(_STORED[self.dtype])
         raw = raw.reshape((count, *self.shape[1:]) if self.shape else ())
         return decode(raw if columns == _ALL else raw[:, columns], self.dtype)
 
@@ -147,6 +145,7 @@ class MemoryTensor:
         return int(self.value.nbytes)
 
     def read(self, rows: slice = _ALL, columns: slice = _ALL) -> FloatArray:
+        _check_readable(self)
         value = self.value[rows] if self.shape else self.value
         if columns != _ALL:
             value = value[:, columns]
@@ -154,6 +153,12 @@ class MemoryTensor:
             value = value.detach().cpu()
             value = (value if self.dtype == "F64" else value.float()).numpy()
         return np.array(value, dtype=np.float64 if self.dtype == "F64" else np.float32)
+
+
+def _check_readable(tensor: Tensor) -> None:
+    if tensor.dtype not in _STORED:
+        name, dtype = visible(tensor.name), visible(tensor.dtype)
+        raise Malformed(f"{name} is stored as {dtype}, which lorabench cannot read.")
 
 
 def memory_tensors(state: Mapping[str, Any]) -> dict[str, MemoryTensor]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch_file
 
 from lorabench.adapters.model import Adapter, LoraLayer
 from lorabench.adapters.open import open_adapter
@@ -218,3 +220,43 @@ def test_pairs_that_have_numbers_for_names(tmp_path: Path) -> None:
     assert (layer.name, layer.scaling) == ("pair.7", None)
     assert_same(layer, b @ a)
     assert "which modules these pairs adapt is not in the file" in adapter.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("alpha", "says"),
+    [
+        (np.zeros(0, np.float32), "lora_te_fc1.alpha is no single finite number"),
+        (np.ones(2, np.float32), "lora_te_fc1.alpha is no single finite number"),
+        (np.array(np.nan, np.float32), "lora_te_fc1.alpha is no single finite number"),
+        (np.array(np.inf, np.float16), "lora_te_fc1.alpha is no single finite number"),
+        (np.array("4"), "lora_te_fc1.alpha is stored as <U1, which lorabench cannot read"),
+    ],
+)
+def test_an_alpha_that_is_no_number_costs_its_layer_the_scaling_alone(alpha: np.ndarray, says: str) -> None:
+    tensors = {
+        f"lora_te_{module}.{name}": value
+        for module, scalar in (("fc1", alpha), ("fc2", np.array([8], np.int64)))
+        for name, value in (
+            ("lora_down.weight", random(4, 12)),
+            ("lora_up.weight", random(10, 4)),
+            ("alpha", scalar),
+        )
+    }
+    without, sound = open_adapter(tensors).layers
+    assert (without.scaling, without.lora_alpha) == (None, None)
+    assert [finding.level for finding in without.findings] == ["warning"]
+    assert says in without.findings[0].message
+    assert np.isfinite(without.delta_weight()).all()
+    assert (sound.scaling, sound.findings) == (2.0, ())
+
+
+def test_an_alpha_of_a_type_that_is_not_read_is_a_finding(tmp_path: Path) -> None:
+    tensors = {
+        "lora_te_fc1.lora_down.weight": torch.ones(4, 12),
+        "lora_te_fc1.lora_up.weight": torch.ones(10, 4),
+        "lora_te_fc1.alpha": torch.tensor(4 + 0j),
+    }
+    save_torch_file(tensors, tmp_path / "x.safetensors")
+    (layer,) = open_adapter(tmp_path / "x.safetensors").layers
+    assert layer.scaling is None
+    assert "lora_te_fc1.alpha is stored as C64, which lorabench cannot read" in layer.findings[0].message
