@@ -19,6 +19,7 @@ from lorabench.errors import Malformed, NotFound
 from lorabench.text import visible
 
 _ALL = slice(None)
+_MOST_AT_ONCE = 1 << 30  # macOS refuses to read 2 GiB or more in one call
 _STORED: Mapping[str, str] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1",
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -89,7 +90,7 @@ class TensorFile:
         buffer = np.empty(size, np.uint8)
         done = 0
         while done < size:
-            count = os.preadv(self._descriptor, [buffer.data[done:]], offset + done)
+            count = os.preadv(self._descriptor, [buffer.data[done : done + _MOST_AT_ONCE]], offset + done)
             if count == 0:
                 raise Malformed(f"{self.label} ends before its last tensor.", "Copy or download it again.")
             done += count

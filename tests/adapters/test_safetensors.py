@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -16,6 +18,7 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
+from lorabench.adapters import tensors
 from lorabench.adapters.open import open_adapter
 from lorabench.adapters.tensors import read_safetensors
 from lorabench.errors import AdapterError, Malformed, NotFound
@@ -202,6 +205,29 @@ def test_a_file_that_is_replaced_or_deleted_stays_readable(tmp_path: Path) -> No
     (layer,) = open_adapter(path).layers
     path.unlink()
     np.testing.assert_array_equal(layer.delta_weight(), np.full((4, 4), 2.0))
+
+
+def test_a_tensor_larger_than_one_read_may_be_comes_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.safetensors"
+    values = np.arange(1000, dtype=np.float32).reshape(10, 100)
+    save_file({"x": values}, path)
+    sizes: list[int] = []
+    preadv = os.preadv
+
+    def as_macos_does(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        sizes.append(sum(len(buffer) for buffer in buffers))
+        if sizes[-1] > 256:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return preadv(descriptor, buffers, offset)
+
+    monkeypatch.setattr(tensors, "_MOST_AT_ONCE", 256)
+    monkeypatch.setattr(os, "preadv", as_macos_does)
+    found, _ = read_safetensors(path)
+    sizes.clear()
+    np.testing.assert_array_equal(found["x"].read(), values)
+    assert sizes == [256] * 15 + [160]
 
 
 def test_nothing_is_imported_that_a_reader_need_not_have() -> None:
