@@ -63,11 +63,15 @@ def _open_path(path: Path, given: Config | None) -> Adapter:
     config = read_config(location.files[0].parent)[0] if given is None else given
     name = location.name
     check_peft_type(config, visible(name))
+    findings = list(location.findings if given is None else ())
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for file in location.files:
-        read = read_safetensors if file.name.endswith(".safetensors") else read_pickle
-        content, of_file = read(file)
+        if file.name.endswith(".safetensors"):
+            content, of_file = read_safetensors(file)
+        else:
+            content, of_file = read_pickle(file)
+            findings.extend(_skipped(of_file.pop("skipped")))
         twice = next((name for name in content if name in tensors), None)
         if twice is not None:
             raise Malformed(f"{visible(twice)} is in two shards of {visible(name)}.")
@@ -80,9 +84,19 @@ def _open_path(path: Path, given: Config | None) -> Adapter:
         metadata,
         path=location.path,
         files=location.files,
-        findings=location.findings if given is None else (),
+        findings=findings,
         written_by="diffusers" if location.format == "diffusers" else None,
     )
+
+
+def _skipped(count: str) -> Iterable[Finding]:
+    if count != "0":
+        what = (
+            "1 value in the pickle is no tensor"
+            if count == "1"
+            else f"{count} values in the pickle are no tensors"
+        )
+        yield Finding("info", f"{what}.")
 
 
 def _open_model(model: PeftModel, given: Config | None) -> Adapter:
@@ -130,9 +144,6 @@ def _interpret(
     layers.sort(key=depth)
     others = classify(strays, default)
     noticed.extend(notice(layers, others, default))
-    skipped = metadata.get("skipped", "0")
-    if skipped != "0":
-        noticed.append(Finding("info", f"{visible(skipped)} values in the pickle are no tensors."))
     return Adapter(
         name=name,
         path=path,

@@ -256,3 +256,11 @@ def test_no_byte_of_a_file_can_provoke_a_traceback(tmp_path: Path) -> None:
             said.append(str(error))
     assert 50 < len(said) < 1450
     assert all(sentence.isprintable() for sentence in said)
+
+
+def test_metadata_that_only_a_converted_pickle_has_is_of_no_account(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({A: np.ones((2, 4), np.float32), B: np.ones((4, 2), np.float32)}, path, {"skipped": "7"})
+    adapter = open_adapter(path)
+    assert not any("pickle" in finding.message for finding in adapter.findings)
+    assert adapter.metadata == {"skipped": "7"}
