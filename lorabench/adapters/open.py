@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,9 @@ from lorabench.errors import Malformed, NotFound
 from lorabench.text import visible
 
 Config = Mapping[str, Any]
+
+# What diffusers calls the blocks and the attention's layers of its transformers (Flux, SD 3, Wan, …).
+_OF_A_DIT = re.compile(r"transformer_blocks\.|\.attn\d?\.(to|add)_")
 
 
 class PeftModel(Protocol):
@@ -133,9 +137,11 @@ def _interpret(
         raise NotFound(
             f"None of the {len(tensors)} tensors in {label} is half of a LoRA pair.", _looks_like(tensors)
         )
+    if "lora_adapter_metadata" in metadata or any(map(_of_diffusers, pairs)):
+        written_by = "diffusers"
     noticed = list(findings)
     layers: list[LoraLayer] = []
-    for (adapter, form), members in _groups(pairs, configs, metadata, written_by).items():
+    for (adapter, form), members in _groups(pairs, configs, written_by).items():
         config = configs.get(adapter, default)
         name_targets(members, config)
         settings, said = scalings(members, form, config, metadata)
@@ -147,7 +153,7 @@ def _interpret(
     return Adapter(
         name=name,
         path=path,
-        format=_written_by(pairs[0], default, metadata, written_by),
+        format=_written_by(pairs[0], default, written_by),
         config=default,
         layers=tuple(layers),
         others=others,
@@ -158,30 +164,28 @@ def _interpret(
 
 
 def _groups(
-    pairs: Iterable[Pair],
-    configs: Mapping[str, Config],
-    metadata: Mapping[str, str],
-    written_by: Format | None,
+    pairs: Iterable[Pair], configs: Mapping[str, Config], written_by: Format | None
 ) -> dict[tuple[str, Format], list[Pair]]:
     """Put together the pairs whose scaling is told in the same place: one adapter's, of one format."""
     groups: dict[tuple[str, Format], list[Pair]] = {}
     for pair in pairs:
-        form = _written_by(pair, configs.get(pair.adapter, configs[""]), metadata, written_by)
+        form = _written_by(pair, configs.get(pair.adapter, configs[""]), written_by)
         groups.setdefault((pair.adapter, form), []).append(pair)
     return groups
 
 
-def _written_by(pair: Pair, config: Config, metadata: Mapping[str, str], written_by: Format | None) -> Format:
-    """Tell PEFT's own files from those that diffusers writes in PEFT's names, without a configuration."""
-    by_diffusers = (
-        written_by == "diffusers"
-        or "lora_adapter_metadata" in metadata
-        or "alpha" in pair.parts
+def _of_diffusers(pair: Pair) -> bool:
+    """Tell a module of a pipeline's component; `transformer.` alone could as well be GPT-2's."""
+    return (
+        "alpha" in pair.parts
         or pair.module.startswith(("unet.", "text_encoder"))
+        or (pair.module.startswith("transformer.") and _OF_A_DIT.search(pair.module) is not None)
     )
-    if pair.format == "PEFT" and by_diffusers and not config:
-        return "diffusers"
-    return pair.format
+
+
+def _written_by(pair: Pair, config: Config, written_by: Format | None) -> Format:
+    """Tell PEFT's own files from those that diffusers writes in PEFT's names, without a configuration."""
+    return "diffusers" if pair.format == "PEFT" and written_by == "diffusers" and not config else pair.format
 
 
 def _looks_like(tensors: Iterable[str]) -> str:

@@ -139,6 +139,38 @@ def test_diffusers_new_names_with_its_metadata(tmp_path: Path) -> None:
     assert_same(next(layer for layer in adapter.layers if layer.module_type == "to_q"), 1.5 * b @ a)
 
 
+DIT = "transformer.single_transformer_blocks.0"
+PIPELINES = {
+    "Flux": [f"{DIT}.attn.to_q", f"{DIT}.proj_out", "transformer.x_embedder"],
+    "SD 3": ["transformer.transformer_blocks.3.attn.add_k_proj", "transformer.proj_out"],
+    "Wan": ["transformer.blocks.0.attn1.to_out.0", "transformer.blocks.0.ffn.net.2"],
+    "SDXL": ["unet.mid_block.attentions.0.proj_in", "text_encoder_2.text_model.encoder.layers.0.mlp.fc1"],
+}
+
+
+@pytest.mark.parametrize("modules", PIPELINES.values(), ids=PIPELINES)
+def test_a_pipelines_components_are_diffusers_under_any_file_name(tmp_path: Path, modules: list[str]) -> None:
+    a, b = random(4, 12), random(10, 4)
+    tensors = {f"{m}.lora_{x}.weight": t for m in modules for x, t in (("A", a), ("B", b))}
+    adapter = opened(tmp_path, tensors)
+    assert adapter.format == "diffusers"
+    assert {layer.scaling for layer in adapter.layers} == {1.0}
+    assert [finding.level for finding in adapter.findings] == ["info"]
+    assert "modules have no alpha" in adapter.findings[0].message
+
+
+@pytest.mark.parametrize(
+    "module", ["transformer.h.0.attn.c_attn", "transformer.blocks.1.attn.Wqkv", "transformer.wte"]
+)
+@pytest.mark.parametrize("prefix", ["", "base_model.model."])
+def test_the_transformer_of_a_language_model_stays_pefts(tmp_path: Path, prefix: str, module: str) -> None:
+    tensors = {
+        f"{prefix}{module}.lora_A.weight": random(4, 12),
+        f"{prefix}{module}.lora_B.weight": random(10, 4),
+    }
+    assert opened(tmp_path, tensors).format == "PEFT"
+
+
 @pytest.mark.parametrize("metadata", ["{", "[]", '{"unet": 3}', '{"unet.r": "x", "unet.lora_alpha": null}'])
 def test_diffusers_nonsense_metadata_is_no_traceback(tmp_path: Path, metadata: str) -> None:
     tensors = {"unet.to_q.lora_A.weight": random(2, 4), "unet.to_q.lora_B.weight": random(4, 2)}
