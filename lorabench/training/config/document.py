@@ -1,29 +1,22 @@
 """A YAML document as text: read as TRL reads it, changed so that everything else in it stays as it was.
 
-Values are read by PyYAML, because TRL does: in YAML 1.1 a bare `no` is false, and `2e-4` a text. Changes go
-through ruamel.yaml, which keeps comments, order and quotes.
+PyYAML reads it, because TRL does: in YAML 1.1 a bare `no` is false, and `2e-4` a text.
 """
 
 from __future__ import annotations
 
-import io
-import re
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.representer import RoundTripRepresenter
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lorabench.text import visible
+from lorabench.training.config.edit import REMOVED, Path, expected, put, remove, rename
 from lorabench.training.config.field import ConfigError, FieldProblem, described
 
-_BOM = "\ufeff"
-_UNBOUNDED = 1_000_000
+MOST_NODES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +37,8 @@ def read(text: str) -> Document:
     """Read a YAML document; what is wrong with it is among its problems, and its text is kept."""
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        if tree is not None and _written_out(tree, {}) > MOST_NODES:
+            return _broken(text, [FieldProblem("", "Its aliases, written out, would have no end.")])
         values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         return _broken(text, [_sentence(error)])
@@ -70,6 +65,16 @@ def read(text: str) -> Document:
         lines[key.value] = key.start_mark.line + 1
     named = {key: value for key, value in values.items() if isinstance(key, str)}
     return Document(text, named, lines, tuple(problems), broken=bool(problems))
+
+
+def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
+    """Count the values of a node as if each alias were written out; infinite for one that holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _broken(text: str, problems: list[FieldProblem]) -> Document:
@@ -112,102 +117,35 @@ def _doubles(node: yaml.Node) -> Iterator[FieldProblem]:
                 waiting.append(child)
 
 
-class _Representer(RoundTripRepresenter):
-    """Write floats so that YAML 1.1 reads floats: 2.0e-05, where Python says 2e-05."""
+def change(document: Document, changes: Mapping[Path, Any]) -> Document:
+    """Return the document with new values at these paths of keys, REMOVED ones gone, and all else as it is.
 
-    def represent_float(self, data: float) -> Any:
-        text = repr(data)
-        if "e" in text and "." not in text:
-            text = text.replace("e", ".0e")
-        return self.represent_scalar("tag:yaml.org,2002:float", text)
-
-
-_Representer.add_representer(float, _Representer.represent_float)
-
-
-def change(document: Document, changes: Mapping[str, Any], removed: frozenset[str]) -> Document:
-    """Return the document with these keys set and those removed; all else stays as it is.
-
-    A new key takes the place, and the comment, of a removed one; without one it goes to the end.
+    A new top-level key takes the place, and the comment, of one that is removed.
 
     Raises:
         ConfigError: the document is broken, or so unusual that the change would not be read back.
     """
     if document.broken:
         raise ConfigError("A file that cannot be read cannot be changed by field.", "Mend its text first.")
-    done = read(_changed_text(document.text, changes, removed))
-    wanted = {key: value for key, value in document.values.items() if key not in removed} | dict(changes)
-    if done.broken or done.values != wanted:
-        names = ", ".join(map(visible, [*changes, *removed]))
+    text, wanted = document.text, expected(document.values, changes)
+    gone = [path for path, value in changes.items() if value is REMOVED]
+    fresh = [
+        path for path in changes if len(path) == 1 and path not in gone and path[0] not in document.values
+    ]
+    try:
+        for old, new in zip([path for path in gone if len(path) == 1], fresh, strict=False):
+            text = rename(text, old[0], new[0])
+            gone.remove(old)
+        for path in gone:
+            text = remove(text, path)
+        for path, value in changes.items():
+            text = text if value is REMOVED else put(text, path, value)
+        done = read(text)
+    except (yaml.YAMLError, ValueError, TypeError, KeyError):
+        done = None
+    if done is None or done.broken or done.values != wanted:
+        names = ", ".join(visible(path[-1]) for path in changes)
         raise ConfigError(
             f"{names} cannot be changed without changing more of this file.", "Change its text instead."
         )
     return done
-
-
-def _changed_text(source: str, changes: Mapping[str, Any], removed: frozenset[str]) -> str:
-    text = source.removeprefix(_BOM)
-    writer = _writer(text)
-    fresh = {key: _writable(value) for key, value in changes.items()}
-    try:
-        content = writer.load(text)
-        if content is None:
-            # An empty document: its comments are all there is, and stay above.
-            gap = "" if text.endswith("\n") or not text else "\n"
-            result = text + gap + _dumped(writer, fresh)
-        else:
-            _apply(content, fresh, removed)
-            result = _dumped(writer, content)
-    except YAMLError as error:
-        raise ConfigError(f"This file cannot be changed by field: {visible(error)}") from error
-    bom = _BOM if source.startswith(_BOM) else ""
-    return bom + (re.sub("\r?\n", "\r\n", result) if "\r\n" in text else result)
-
-
-def _writer(text: str) -> YAML:
-    """Return a reader and writer of round trips that indents lists as `text` does, and breaks no line."""
-    writer = YAML()
-    writer.preserve_quotes = True
-    writer.width = _UNBOUNDED
-    writer.Representer = _Representer
-    writer.explicit_start = any(line.startswith("---") for line in text.splitlines())
-    items = re.search(r"^[^\s#-][^\n]*:[^\n]*\n(?:\s*#[^\n]*\n)*( *)- ", text, re.MULTILINE)
-    offset = len(items[1]) if items else 0
-    writer.indent(mapping=2, sequence=offset + 2, offset=offset)
-    return writer
-
-
-def _apply(content: CommentedMap, changes: Mapping[str, Any], removed: frozenset[str]) -> None:
-    vacant = [key for key in content if key in removed]
-    fresh = [key for key in changes if key not in content]
-    for old, new in zip(vacant, fresh, strict=False):
-        at, comment = list(content).index(old), content.ca.items.pop(old, None)
-        del content[old]
-        content.insert(at, new, changes[new])
-        if comment:
-            content.ca.items[new] = comment
-    for old in vacant[len(fresh) :]:
-        del content[old]
-    for key, value in changes.items():
-        content[key] = value
-
-
-def _dumped(writer: YAML, content: Any) -> str:
-    stream = io.StringIO()
-    writer.dump(content, stream)
-    return stream.getvalue()
-
-
-def _writable(value: Any) -> Any:
-    """Quote the texts that YAML 1.1 would read as something else: "no", "1e5", "8"."""
-    if isinstance(value, Mapping):
-        return {_writable(key): _writable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_writable(item) for item in value]
-    if isinstance(value, str):
-        try:
-            same = yaml.safe_load(f"k: {value}") == {"k": value}
-        except (yaml.YAMLError, ValueError):
-            same = False
-        return value if same else DoubleQuotedScalarString(value)
-    return value

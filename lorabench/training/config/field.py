@@ -35,9 +35,14 @@ _NOUNS = {
     "list": "a list",
     "mapping": "a mapping",
 }
-_LISTS = {"str": "a list of names", "int": "a list of whole numbers", "mapping": "a list of mappings"}
+_LISTS = {
+    "str": "a list of names",
+    "int": "a list of whole numbers",
+    "mapping": "a list of mappings",
+    "list": "a list of lists",
+}
 _SHORT = Repr()
-_SHORT.maxother = _SHORT.maxstring = 60
+_SHORT.maxlevel = _SHORT.maxlist = _SHORT.maxdict = 3
 
 
 class ConfigError(LorabenchError):
@@ -122,7 +127,7 @@ class Field:
         return f"{words}{', ' if limits else ''}{limits}{left_out}"
 
     def _noun(self, kind: Kind) -> str:
-        return _LISTS[self.items] if kind == "list" else _NOUNS[kind]
+        return _LISTS.get(self.items, "a list") if kind == "list" else _NOUNS[kind]
 
     def parse(self, value: Any) -> Any:
         """Return `value` as TRL's parser would pass it on: text that reads as a number is one.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.text import visible
 from lorabench.training.config.document import change, read
+from lorabench.training.config.edit import REMOVED
 from lorabench.training.config.field import ConfigError, Field, FieldProblem
 from lorabench.training.config.fields import FIELDS, LORA_EXTRA
 from lorabench.training.config.old_names import old_name_problem
@@ -155,26 +156,31 @@ class RunConfig:
 
     def apply(self, changes: Mapping[str, Any]) -> None:
         """Set several fields at once, as a mend has them; nothing is changed when one cannot be."""
-        top: dict[str, Any] = {}
-        precision, lora = self._ours.get("precision"), dict(self.lora_extra)
+        paths: dict[tuple[str, ...], Any] = {}
         for name, value in changes.items():
             if name in LORA_EXTRA:
-                lora.pop(name, None)
-                lora |= {} if value is None else {name: value}
-                top |= {name: None} if name in self.values else {}
+                paths["env", OUR_KEY, "lora", name] = REMOVED if value is None else value
+                paths[(name,)] = REMOVED
             elif name == "precision":
-                precision = "auto" if value == "auto" else None
-                top |= {"bf16": value == "bf16", "fp16": value == "fp16"}
-                top |= {name: None} if name in self.values else {}
+                paths["env", OUR_KEY, name] = value if value == "auto" else REMOVED
+                paths[(name,)] = REMOVED
+                paths[("bf16",)] = value == "bf16"
+                if value == "fp16" or "fp16" in self.values:
+                    paths[("fp16",)] = value == "fp16"
             else:
-                top[name] = value
-        ours = {key: value for key, value in (("precision", precision), ("lora", lora)) if value}
-        if ours != self._ours:
-            env = {key: value for key, value in (self.values.get("env") or {}).items() if key != OUR_KEY}
-            top["env"] = (env | {OUR_KEY: ours} if ours else env) or None
-        removed = {name for name, value in top.items() if value is None and not _takes_null(name)}
-        kept = {name: value for name, value in top.items() if name not in removed}
-        self._document = change(self._document, kept, frozenset(removed & self.values.keys()))
+                paths[(name,)] = REMOVED if value is None and not _takes_null(name) else value
+        self._document = change(
+            self._document,
+            {path: value for path, value in paths.items() if value is not REMOVED or self._holds(path)},
+        )
+
+    def _holds(self, path: tuple[str, ...]) -> bool:
+        place: Any = self.values
+        for name in path:
+            if not isinstance(place, Mapping) or name not in place:
+                return False
+            place = place[name]
+        return True
 
     def replace_text(self, text: str) -> None:
         """Take over a text that was edited as text; it may be broken."""
@@ -238,7 +244,7 @@ class RunConfig:
                 f"env: {OUR_KEY}: may hold precision: and lora:, a mapping, only.",
                 line=line,
             )
-        return None
+        return FIELDS["precision"].problem(ours.get("precision", "auto"), line)
 
     def _clashes(self) -> Iterable[FieldProblem]:
         lines = self.lines
@@ -278,5 +284,4 @@ def _field(name: str) -> Field:
 
 def _takes_null(name: str) -> bool:
     """Say whether null in the file says something else than leaving the field out (max_length: null)."""
-    moved = name == "precision" or name in LORA_EXTRA
-    return name in FIELDS and not moved and FIELDS[name].default is not None
+    return name in FIELDS and FIELDS[name].default is not None

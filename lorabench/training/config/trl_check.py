@@ -44,7 +44,8 @@ def _names_and_types(config: RunConfig) -> Iterator[FieldProblem]:
 
 
 def _unknown(name: str, config: RunConfig) -> FieldProblem:
-    line, message = config.lines.get(name), f"{visible(name)} is no field of TRL's, and `trl sft` refuses it"
+    line = config.lines.get(name)
+    message = f"{visible(name)} is no field of TRL's, and `trl sft` refuses it"
     near = [found for found in get_close_matches(name, all_fields(), cutoff=0.75) if not config.has(found)]
     if not near:
         return FieldProblem(name, f"{message}.", line=line, mend=Mend("remove it", {name: None}))
@@ -84,10 +85,10 @@ def _refused(config: RunConfig) -> Iterator[FieldProblem]:
 
 
 def _verdict(error: Exception, config: RunConfig, names: list[str]) -> FieldProblem:
-    """Turn an exception of TRL's into a problem of the field that it speaks of, as far as that can be told."""
+    """Turn an exception of TRL's into a problem of the field in the file that it speaks of, if it does."""
     message = visible(" ".join(str(error).split()))
     given = [name for name in names if config.has(name)]
     spoken_of = [word for word in re.findall(r"\w+", message) if word in given]
-    name = next(iter([*spoken_of, *given]), "")
+    name = spoken_of[0] if spoken_of else given[0] if len(given) == 1 else ""
     line = config.lines.get("env" if name in LORA_EXTRA else name)
     return FieldProblem(name, f"Refused by TRL: {message}", line=line)
