@@ -63,7 +63,12 @@ class AdapterLocation:
     @property
     def name(self) -> str:
         """The folder's or the file's own name."""
-        return self.path.absolute().resolve().name if self.path.name in ("", "..") else self.path.name
+        return _own_name(self.path)
+
+
+def _own_name(path: Path) -> str:
+    """Name `.` and `..` by the folder that they are."""
+    return path.name if path.name not in ("", "..") else path.resolve().name or str(path)
 
 
 def locate(path: Path) -> AdapterLocation:
@@ -76,7 +81,7 @@ def locate(path: Path) -> AdapterLocation:
         NotFound: nothing there, or more than one adapter to choose from (the message names them).
         Malformed: an index that cannot be read.
     """
-    label = visible(path.name or path)
+    label = visible(_own_name(path))
     if path.is_file():
         return _at_file(path)
     if not path.is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from lorabench.adapters.model import Adapter, Finding, Format, LoraLayer, Tensor
 from lorabench.adapters.others import classify, notice
 from lorabench.adapters.pairs import Pair, pair_tensors
 from lorabench.adapters.pickles import read_pickle
-from lorabench.adapters.scaling import scalings
+from lorabench.adapters.scaling import NO_CONFIG, scalings
 from lorabench.adapters.tensors import memory_tensors, read_safetensors
 from lorabench.errors import Malformed, NotFound
 from lorabench.text import visible
@@ -64,7 +65,7 @@ def open_adapter(source: Source, *, config: Config | object | None = None) -> Ad
 
 def _open_path(path: Path, given: Config | None) -> Adapter:
     location = locate(path)
-    config = read_config(location.files[0].parent)[0] if given is None else given
+    config, damage = read_config(location.files[0].parent) if given is None else (given, [])
     name = location.name
     check_peft_type(config, visible(name))
     findings = list(location.findings if given is None else ())
@@ -81,7 +82,7 @@ def _open_path(path: Path, given: Config | None) -> Adapter:
             raise Malformed(f"{visible(twice)} is in two shards of {visible(name)}.")
         tensors |= content
         metadata |= of_file
-    return _interpret(
+    adapter = _interpret(
         name,
         tensors,
         {"": config},
@@ -91,6 +92,9 @@ def _open_path(path: Path, given: Config | None) -> Adapter:
         findings=findings,
         written_by="diffusers" if location.format == "diffusers" else None,
     )
+    if not damage:
+        return adapter
+    return replace(adapter, findings=tuple(found for found in adapter.findings if found != NO_CONFIG))
 
 
 def _skipped(count: str) -> Iterable[Finding]:

@@ -63,7 +63,8 @@ def notice(
         message = (
             f"{_count(saved, 'tensor was', 'tensors were')} saved whole beside the LoRA: {_some(saved)}."
         )
-        yield Finding("info", message, "They belong to the update, but not to any ΔW shown here.")
+        belong = "It belongs" if len(saved) == 1 else "They belong"
+        yield Finding("info", message, f"{belong} to the update, but not to any ΔW shown here.")
 
 
 def _count(names: Sequence[str], one: str, many: str) -> str:

@@ -16,6 +16,11 @@ from lorabench.text import shorten, visible
 Settings = dict[str, ModuleSettings]
 _NOTHING = ModuleSettings(None, None, None)
 _ONE = ModuleSettings(None, None, 1.0)
+NO_CONFIG = Finding(
+    "warning",
+    f"There is no usable adapter_config.json. {UNKNOWN}",
+    "Put the adapter_config.json that was saved with the weights beside them.",
+)
 
 
 def scalings(
@@ -33,9 +38,7 @@ def scalings(
         message = "The names are numbers alone: which modules these pairs adapt is not in the file."
         return {pair.target: _NOTHING for pair in pairs}, [Finding("warning", f"{message} {UNKNOWN}")]
     if not config:
-        message = f"There is no usable adapter_config.json. {UNKNOWN}"
-        hint = "Put the adapter_config.json that was saved with the weights beside them."
-        return {pair.target: _NOTHING for pair in pairs}, [Finding("warning", message, hint)]
+        return {pair.target: _NOTHING for pair in pairs}, [NO_CONFIG]
     settings = LoraSettings(config, [pair.target for pair in pairs])
     return {pair.target: settings.of(pair.target) for pair in pairs}, settings.findings
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench.adapters.model import FloatArray, Tensor
 from lorabench.errors import Malformed, NotFound
-from lorabench.text import visible
+from lorabench.text import shorten, visible
 
 _ALL = slice(None)
 _MOST_AT_ONCE = 1 << 30  # macOS refuses to read 2 GiB or more in one call
@@ -163,7 +163,15 @@ def _check_readable(tensor: Tensor) -> None:
 
 
 def memory_tensors(state: Mapping[str, Any]) -> dict[str, MemoryTensor]:
-    """Wrap the tensors and arrays of a state dict; what is neither is left out."""
+    """Wrap the tensors and arrays of a state dict; what is neither is left out.
+
+    Raises:
+        Malformed: a key is no name.
+    """
+    nameless = next((key for key in state if not isinstance(key, str)), None)
+    if nameless is not None:
+        written = shorten(visible(repr(nameless)), 40)
+        raise Malformed(f"The state dict has the key {written}, which is no tensor's name.")
     return {name: MemoryTensor(name, value) for name, value in state.items() if hasattr(value, "dtype")}
 
 

@@ -133,6 +133,21 @@ def test_nothing_in_it() -> None:
         open_adapter({"x": np.ones(3), "epoch": 3})
 
 
+def test_a_key_that_is_no_name_is_a_sentence() -> None:
+    with pytest.raises(Malformed, match=r"The state dict has the key 3, which is no tensor's name\."):
+        open_adapter({**SOUND, 3: np.ones(2)})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("saved", "says"), [(["score.weight"], "It belongs"), (["score.weight", "score.bias"], "They belong")]
+)
+def test_what_was_saved_whole_is_counted_in_good_english(saved: list[str], says: str) -> None:
+    tensors = SOUND | {name: np.ones(3) for name in saved}
+    config = {"r": 2, "lora_alpha": 2, "modules_to_save": ["score"]}
+    (finding,) = open_adapter(tensors, config=config).findings
+    assert finding.hint == f"{says} to the update, but not to any ΔW shown here."
+
+
 NAMES = {
     "model.layers.10.self_attn.q_proj": (10, "q_proj"),
     "transformer.h.3.mlp.c_fc": (3, "c_fc"),

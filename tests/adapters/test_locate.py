@@ -57,6 +57,10 @@ def test_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(make(tmp_path / "mine"))
     assert open_adapter(".").name == "mine"
     assert open_adapter("adapter_model.safetensors").name == "adapter_model.safetensors"
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(NotFound, match="No LoRA weights in empty nor below it"):
+        open_adapter(".")
 
 
 @pytest.mark.parametrize("below", ["final_lora", "checkpoint-500", "a/b/c"])
