@@ -7,7 +7,7 @@ import gc
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import App, ComposeResult, SystemCommand
@@ -21,11 +21,20 @@ from lorabench.resources import resource
 from lorabench.runs.device import Device
 from lorabench.screens.analysis import Analysis
 from lorabench.screens.bench import BenchScreen
-from lorabench.screens.dialogs import ErrorDialog
+from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
 from lorabench.text import visible
 from lorabench.widgets.top_line import TopLine
 
+if TYPE_CHECKING:
+    from lorabench.screens.config_file import ConfigFile
+
 DEVICE_SECONDS = 5.0
+
+
+def _config() -> Screen[None]:
+    from lorabench.screens.config import ConfigScreen
+
+    return ConfigScreen()
 
 
 def _layers() -> Screen[None]:
@@ -48,6 +57,7 @@ class LorabenchApp(App[None]):
     # Numpy and plotext wait until their screens are wanted, the bench until the first frame is painted.
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         "bench": BenchScreen,
+        "config": _config,
         "layers": _layers,
         "spectra": _spectra,
     }
@@ -63,6 +73,7 @@ class LorabenchApp(App[None]):
             id="app.bench",
             tooltip="the folder's runs and adapters",
         ),
+        Binding("2", "show('config')", "Config", show=False, id="app.config", tooltip="the configuration"),
         Binding("4", "show('layers')", "Layers", show=False, id="app.layers", tooltip="the table of layers"),
         Binding("5", "show('spectra')", "Spectra", show=False, id="app.spectra", tooltip="the pictures"),
         Binding("q", "quit", "quit", id="app.quit"),
@@ -74,6 +85,7 @@ class LorabenchApp(App[None]):
         self.open_path = open_path
         self.device: Device | None = None
         self.analysis = Analysis(self)
+        self.config_file: ConfigFile | None = None
 
     def compose(self) -> ComposeResult:
         yield TopLine("bench")
@@ -122,6 +134,49 @@ class LorabenchApp(App[None]):
         """Open an adapter, analyse it, and go to its layers."""
         self.analysis.open(path)
         self.switch_mode("layers")
+
+    def open_config(self, path: Path) -> None:
+        """Open a run's configuration, unless the user would rather keep what he has not saved."""
+        from lorabench.screens.config_file import ConfigFile
+
+        def go_on() -> None:
+            try:
+                self.config_file = ConfigFile(path)
+            except LorabenchError as error:
+                self.show_error(error)
+            else:
+                self.switch_mode("config")
+
+        if self.config_file is None or self.config_file.path != path:
+            self.when_saved(go_on)
+        else:
+            self.switch_mode("config")
+
+    def when_saved(self, go_on: Callable[[], object]) -> None:
+        """Go on at once where nothing is unsaved; else ask whether to save, to lose it, or to stay."""
+        file = self.config_file
+        if file is None or not file.changed:
+            go_on()
+            return
+
+        def answered(choice: int | None) -> None:
+            if choice is None or choice == 2:
+                return
+            try:
+                if choice == 0:
+                    file.save()
+            except LorabenchError as error:
+                self.show_error(error)
+            else:
+                go_on()
+
+        choices = ["save the changes", "lose the changes", "stay"]
+        heading = f"{visible(file.path)} has changes that are not saved"
+        self.push_screen(ChoiceDialog(heading, choices), answered)
+
+    async def action_quit(self) -> None:
+        """Quit; with unsaved changes, ask first."""
+        self.when_saved(self.exit)
 
     def show_spectrum(self, module: str) -> None:
         """Go to the pictures of a module."""

@@ -20,6 +20,8 @@ app = typer.Typer(
     lorabench PATH               open an adapter, or a folder of adapters and runs
     lorabench                    open the current folder
     lorabench analyze PATH       what the update became, layer by layer
+    lorabench new FOLDER         begin a run: write its run.yaml
+    lorabench check RUN_YAML     know before it starts whether it will work
     """,
 )
 
@@ -162,6 +164,76 @@ def analyze_command(
         analyze(path, Page.to(output), Options(style, weightwatcher, factors, sort, filter_text, plot)),
         output,
     )
+
+
+@app.command("new")
+def new_command(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="The run's folder.", show_default=False)
+    ] = None,
+    preset: Annotated[str, typer.Option(help="What to begin with: style, qlora, all-linear.")] = "style",
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The base model: a folder or a hub name.", show_default="demo"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="A file, a folder or a hub name.", show_default="demo"),
+    ] = None,
+    fields: Annotated[bool, typer.Option("--fields", help="List the fields that it can have.")] = False,
+) -> None:
+    """Write the run.yaml of a new run, in TRL's own format.
+
+    As it is written it trains the demo model on the demo data.
+
+    \b
+    Example: lorabench new my-run
+             lorabench new my-run --preset qlora --model Qwen/Qwen2.5-7B --data rows.jsonl
+             lorabench new --fields
+    """
+    from lorabench.cli.new import list_fields, new
+    from lorabench.cli.output import Page, emit
+
+    if fields == (folder is not None):
+        raise typer.BadParameter("name a folder, or ask for --fields.", param_hint="FOLDER")
+    emit(list_fields(Page.to(None)) if folder is None else new(folder, preset, model, data), None)
+
+
+@app.command("check")
+def check_command(
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN_YAML", help="A run's configuration.", show_default=False)
+    ],
+    advice: Annotated[bool, typer.Option("--advice", help="Add advice, each with its source.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say whether a configuration will train, before it starts.
+
+    Modules that match, trainable share, steps, data, loss mask, memory, resuming,
+    serving. The exit status is 1 when a finding is an error.
+
+    \b
+    Example: lorabench check my-run/run.yaml
+             lorabench check my-run/run.yaml --advice --json | jq .findings
+    """
+    from lorabench.cli.check import check
+
+    raise typer.Exit(check(path, advice=advice, json=json))
+
+
+@app.command("serve-check")
+def serve_check_command(path: PathArgument, json: JsonOption = False) -> None:
+    """Say whether vLLM will serve an adapter, and by which command.
+
+    The exit status is 1 when vLLM would refuse it.
+
+    \b
+    Example: lorabench serve-check outputs/style-r8
+             lorabench serve-check outputs/style-r8 --json
+    """
+    from lorabench.cli.serve_check import serve_check
+
+    raise typer.Exit(serve_check(path, json=json))
 
 
 @app.command("demo")

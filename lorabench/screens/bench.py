@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import JustifyMethod
@@ -17,6 +18,7 @@ from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
+from lorabench.runs.history import RUN_FILE
 from lorabench.screens.facts import dash, facts_of, facts_table, previewed, targets_text
 from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import shorten, visible
@@ -57,7 +59,8 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
 - **α**: mean power-law exponent of the layers whose alpha could be fitted; `·` while it is being
   computed, `—` where no layer has one. Files over 256 MB and pickles are analysed when you open them.
 
-`enter` opens an adapter: its layers (4), and the pictures of a layer (5).
+`enter` opens an adapter: its layers (4), and the pictures of a layer (5). A run that has no adapter yet
+opens its configuration (2); `n` makes a new run.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -72,6 +75,10 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
             "y", "copy", "copy path", id="bench.copy", tooltip="copy the path to the terminal's clipboard"
         ),
         Binding("f5,r", "reload", "reload", show=False, id="bench.reload", tooltip="read the folder again"),
+        Binding("n", "new", "new", id="bench.new", tooltip="make a new run and open its configuration"),
+        Binding(
+            "2", "config", "Config", show=False, id="bench.config", tooltip="the configuration of this run"
+        ),
         Binding("o", "samples", "samples", id="bench.samples", tooltip="show the sample adapters"),
     ]
 
@@ -231,15 +238,36 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
         row = self.current_row
         if row is None:
             self.notify(self.empty_text(), markup=False)
-        elif row.location is None:
+        elif row.location is not None:
+            self.workbench.open_adapter(row.path)
+        elif (row.path / RUN_FILE).is_file():
+            self.workbench.open_config(row.path / RUN_FILE)
+        else:
             what = (
                 "A folder: choose an adapter in it."
                 if row.history is None
-                else "This run has no adapter yet."
+                else "This run has neither an adapter yet nor a run.yaml."
             )
             self.notify(what, severity="warning", markup=False)
+
+    async def action_config(self) -> None:
+        """Open the configuration of the run under the cursor, or show the one that is open."""
+        row = self.current_row
+        if row is not None and (row.path / RUN_FILE).is_file():
+            self.workbench.open_config(row.path / RUN_FILE)
         else:
-            self.workbench.open_adapter(row.path)
+            await self.run_action("app.show('config')")
+
+    def action_new(self) -> None:
+        """Ask for a folder and a preset, make the run, and open its configuration."""
+        from lorabench.screens.new_run import NewRunDialog
+
+        def made(path: Path | None) -> None:
+            if path is not None:
+                self.reload()
+                self.workbench.open_config(path)
+
+        self.app.push_screen(NewRunDialog(self.workbench.folder), made)
 
     def action_filter(self) -> None:
         """Ask for a part of a name."""

@@ -18,6 +18,7 @@ from lorabench.widgets.top_line import TopLine
 if TYPE_CHECKING:
     from lorabench.runs.device import Device
     from lorabench.screens.analysis import Analysis
+    from lorabench.screens.config_file import ConfigFile
 
 Writer = Callable[[Path], None]
 
@@ -28,8 +29,11 @@ class Workbench(Protocol):
     folder: Path
     device: Device | None
     analysis: Analysis
+    config_file: ConfigFile | None
 
     def open_adapter(self, path: Path) -> None: ...
+
+    def open_config(self, path: Path) -> None: ...
 
     def open_samples(self) -> None: ...
 

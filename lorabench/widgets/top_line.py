@@ -12,7 +12,12 @@ from textual.widgets import Static
 from lorabench.runs.device import Device
 from lorabench.text import human_bytes, shorten, visible
 
-TABS = (("bench", "1", "Bench"), ("layers", "4", "Layers"), ("spectra", "5", "Spectra"))
+TABS = (
+    ("bench", "1", "Bench"),
+    ("config", "2", "Config"),
+    ("layers", "4", "Layers"),
+    ("spectra", "5", "Spectra"),
+)
 
 
 class TopLine(Horizontal):
@@ -49,7 +54,7 @@ class TopLine(Horizontal):
 
     def paint(self) -> None:
         """Fit folder, adapter and device into what the tabs leave of the line."""
-        room = max(10, self.size.width - 46)
+        room = max(10, self.size.width - 56)
         device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
         opened = f" ▸ {visible(self.opened)}" if self.opened else ""
         names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)

@@ -13,11 +13,23 @@ import sys
 from typing import Any
 
 CHECKS = ["config", "coverage", "trainable", "data", "memory"]
-ROW = {
-    "number": 3,
-    "tokens": ["<|user|>", "Say", " [red]hi[/foo]", "\n", "<|assistant|>", "Aye", "!", "<|end|>"],
-    "trained": [False, False, False, False, False, True, True, True],
-}
+TOKENS = ["<|user|>", "Say", " [red]hi[/foo]", "\n", "<|assistant|>", "Aye", "!", "<|end|>"]
+ROWS = [
+    {"number": 3, "tokens": [(token, at > 4) for at, token in enumerate(TOKENS)], "cut": 2, "dropped": False},
+    {"number": 4, "tokens": [(token, False) for token in TOKENS], "cut": 0, "dropped": True},
+]
+FIELDS = [
+    {
+        "name": "neftune_noise_alpha",
+        "kinds": ["float"],
+        "default": None,
+        "help": "noise on the embeddings",
+        "owner": "SFTConfig",
+        "choices": [],
+        "items": "str",
+        "optional": True,
+    }
+]
 
 
 def findings(text: str) -> list[dict[str, Any]]:
@@ -56,14 +68,16 @@ def main() -> None:
     """Answer until the input is closed."""
     for line in sys.stdin:
         request = json.loads(line)
-        number, text = request["id"], request["text"]
+        number, text = request["id"], request.get("text", "")
         if "crash" in text:
             sys.stderr.write("MemoryError: as if\n")
             sys.stderr.flush()
             os._exit(1)
         if request["ask"] == "mask":
-            answer(number, kind="row", row=ROW)
-            answer(number, kind="row", row={**ROW, "number": 4, "trained": [False] * 8})
+            for row in ROWS:
+                answer(number, kind="row", row=row)
+        elif request["ask"] == "fields":
+            answer(number, kind="fields", fields=FIELDS)
         else:
             answer(number, kind="begun", checks=CHECKS)
             for check in CHECKS:

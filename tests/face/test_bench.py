@@ -69,12 +69,13 @@ async def test_a_damaged_file_is_a_sentence_and_nothing_is_lost(workbench: Make)
         assert len(bench_rows(app)) == 5
 
 
-async def test_a_run_without_an_adapter_says_so(workbench: Make) -> None:
+async def test_a_run_without_an_adapter_and_a_configuration_says_so(workbench: Make, outputs: Path) -> None:
     app = workbench()
     async with app.run_test(size=(120, 36), notifications=True) as pilot:
         await settled(pilot)
+        (outputs / "new" / "run.yaml").rename(outputs / "new" / "events.jsonl")
         await pilot.press("down", "enter")
-        await until(pilot, lambda: "no adapter yet" in text_of(app))
+        await until(pilot, lambda: "neither an adapter yet nor a run.yaml" in text_of(app))
         assert isinstance(app.screen, BenchScreen)
 
 

@@ -1,0 +1,325 @@
+"""Screen 2: edit a run's configuration, and know before it starts whether it will work."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.markup import escape
+from textual.widgets import ContentSwitcher, OptionList, Static, TextArea
+
+from lorabench.errors import LorabenchError
+from lorabench.screens.add_field import AddFieldDialog
+from lorabench.screens.config_file import ConfigFile
+from lorabench.screens.mask import ROWS, MaskDialog
+from lorabench.screens.preflight_client import Answered, Crashed, PreflightClient
+from lorabench.screens.work_screen import WorkScreen
+from lorabench.text import visible
+from lorabench.training.preflight.finding import Finding, Mend
+from lorabench.widgets.field_form import FieldForm, FieldRow
+from lorabench.widgets.finding_list import MARKS, FindingList
+from lorabench.widgets.yaml_area import YamlArea
+
+NOTHING_OPEN = (
+    "No configuration is open. On the Bench (1), enter on a run opens its run.yaml, and n makes a new run."
+)
+
+
+class ConfigScreen(WorkScreen):
+    """A form, or the YAML itself, and the preflight beside it."""
+
+    mode = "config"
+    HELP = """
+Left the configuration, in TRL's own names; an empty field stands for its default, shown dim. Right the
+preflight: what would happen if this ran. It follows as you type.
+
+- `✔` is as it should be, `▲` a warning, `✘` an error that would stop the run, `·` advice; `…` is still to be
+  computed, and an old line is dim until it is known anew.
+- `enter` on a field edits it, `space` takes its next choice; `enter` on a finding that ends in `⏎` applies
+  its mend, and `u` takes the last change back.
+- The lines at the bottom explain the field or the finding under the cursor.
+
+`e` shows the YAML: comments, the order of keys and keys that lorabench does not know stay as they are.
+`m` shows the rows as the trainer will see them, with the tokens that it learns from.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "ctrl+s",
+            "write",
+            "save run.yaml",
+            id="config.write",
+            tooltip="save the configuration",
+            priority=True,
+        ),
+        Binding(
+            "tab,shift+tab",
+            "panel",
+            "panel",
+            show=False,
+            id="config.panel",
+            tooltip="between form and findings",
+        ),
+        Binding("m", "mask", "loss mask", id="config.mask", tooltip="rows as the trainer will see them"),
+        Binding("e", "yaml", "YAML", id="config.yaml", tooltip="edit the YAML itself; esc comes back"),
+        Binding(
+            "a",
+            "add",
+            "add field",
+            show=False,
+            id="config.add",
+            tooltip="add another field of TRL by its name",
+        ),
+        Binding("u", "undo", "undo", show=False, id="config.undo", tooltip="take the last change back"),
+        Binding(
+            "y", "copy", "copy", show=False, id="config.copy", tooltip="copy the finding under the cursor"
+        ),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.file: ConfigFile | None = None
+        self.client = PreflightClient(self)
+        self.mask: MaskDialog | None = None
+        self.back_to: str | None = None
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="config"):
+            with ContentSwitcher(initial="form", id="left"):
+                yield FieldForm(id="form")
+                yield YamlArea(id="yaml")
+            findings = FindingList(id="findings")
+            findings.border_title = "preflight"
+            yield findings
+        with VerticalScroll(id="explain") as explain:
+            explain.can_focus = False
+            yield Static(NOTHING_OPEN)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.watch(self.screen, "focused", self.show_explanation, init=False)
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        if self.workbench.config_file is not self.file:
+            self.begin()
+
+    @work(exclusive=True, group="begin", exit_on_error=False)
+    async def begin(self) -> None:
+        """Show the file that the application has opened."""
+        self.file = self.workbench.config_file
+        self.query_one(FindingList).forget()
+        await self.build()
+        self.query_one(ContentSwitcher).current = "form"
+        if self.config.broken:
+            await self.action_yaml()
+        elif rows := self.query(FieldRow):
+            rows.first().focus()
+        self.ask(at_once=True)
+
+    @property
+    def config(self) -> ConfigFile:
+        """The file that is open."""
+        assert self.file is not None
+        return self.file
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Grey the keys that need an open file."""
+        needs_file = {"write", "mask", "yaml", "add", "undo"}
+        return (
+            None if self.file is None and action in needs_file else super().check_action(action, parameters)
+        )
+
+    async def build(self) -> None:
+        """Make the form's rows anew: another file, or another field in it."""
+        await self.query_one(FieldForm).build(self.config.groups())
+        self.show_file()
+
+    def show_file(self) -> None:
+        """Write the file's values, what is wrong with them, and whether they are saved."""
+        file = self.config
+        self.query_one(FieldForm).show(file.values, file.problems, file.notes)
+        left = self.query_one("#left")
+        left.border_title = escape(visible(f"{file.path.parent.name}/{file.path.name}"))
+        left.border_subtitle = "● not saved" if file.changed else "saved"
+        self.show_explanation()
+
+    def ask(self, *, at_once: bool = False) -> None:
+        """Ask for the preflight of the text as it is now."""
+        send = self.client.ask if at_once else self.client.ask_soon
+        send("preflight", text=self.config.text, path=str(self.config.path), advice=True)
+
+    @on(FieldRow.Changed)
+    def take_value(self, event: FieldRow.Changed) -> None:
+        """Write what was typed into the file's text."""
+        self.config.set_field(event.name, event.text)
+        self.show_file()
+        self.ask()
+
+    @on(TextArea.Changed)
+    def take_text(self, event: TextArea.Changed) -> None:
+        """Take the YAML as it was typed."""
+        if self.file is not None and event.text_area.text != self.file.text:
+            self.config.set_text(event.text_area.text)
+            self.show_file()
+            self.ask()
+
+    @on(Answered)
+    def hear(self, event: Answered) -> None:
+        """Show what the preflight says, in the list or among the masks."""
+        answer = event.answer
+        findings = self.query_one(FindingList)
+        if event.ask == "mask":
+            if self.mask is not None:
+                self.mask.hear(answer)
+            return
+        match answer.pop("kind"):
+            case "fields":
+                self.config.know(answer["fields"])
+            case "begun":
+                findings.begin(answer["checks"])
+            case "checking":
+                findings.start(answer["check"])
+            case "finding":
+                mend = answer.pop("mend")
+                findings.add(Finding(**answer, mend=Mend(**mend) if mend else None))
+            case "failed":
+                findings.fail(answer["message"], answer["hint"])
+            case "done" if event.ask == "preflight":
+                findings.end()
+                if not self.config.more:
+                    self.client.ask("fields")
+        self.show_explanation()
+
+    @on(Crashed)
+    def tell_crash(self, event: Crashed) -> None:
+        """Say that the preflight's process has ended by itself, and what becomes of it."""
+        after = "started again" if event.restarted else "the next change starts it again"
+        self.notify(
+            visible(event.last_words),
+            title=f"the preflight has crashed; {after}",
+            severity="error",
+            markup=False,
+        )
+        if not event.restarted:
+            self.query_one(FindingList).fail(f"The preflight has crashed: {event.last_words}")
+            if self.mask is not None:
+                self.mask.complain(f"The preflight has crashed: {event.last_words}")
+
+    @on(OptionList.OptionHighlighted, "#findings")
+    @on(FieldRow.Reached)
+    def show_explanation(self) -> None:
+        """Explain the finding or the field under the cursor, at the bottom."""
+        if self.file is None:
+            return
+        findings = self.query_one(FindingList)
+        name = self.query_one(FieldForm).current
+        text = Text()
+        if findings.has_focus and findings.current is not None:
+            finding = findings.current
+            text.append(f"{MARKS[finding.level]} {finding.level} · {visible(finding.check)}  ", style="bold")
+            text.append(visible(finding.message))
+            for line in finding.detail.splitlines():
+                text.append(f"\n{visible(line)}")
+            if finding.mend:
+                text.append(f"\n⏎ {visible(finding.mend.label)}", style="bold")
+        elif name is not None:
+            text.append(f"{name}  ", style="bold")
+            text.append(self.config.explain(name))
+        self.query_one("#explain Static", Static).update(text)
+
+    @on(OptionList.OptionSelected, "#findings")
+    async def apply_mend(self) -> None:
+        """Apply the mend of the finding under the cursor."""
+        finding = self.query_one(FindingList).current
+        if finding is None:
+            return
+        if finding.mend is None:
+            self.notify("This finding has no mend that a key could apply.", markup=False)
+            return
+        self.config.change(finding.mend.changes)
+        await self.build()
+        self.query_one(FindingList).focus()
+        self.notify(f"{finding.mend.label}   u takes it back", markup=False)
+        self.ask(at_once=True)
+
+    async def action_undo(self) -> None:
+        """Take the last change back."""
+        if self.config.undo():
+            await self.build()
+            self.ask(at_once=True)
+        else:
+            self.notify("Nothing has been changed.", markup=False)
+
+    def action_write(self) -> None:
+        """Save the configuration, even with errors in it."""
+        try:
+            self.config.save()
+        except LorabenchError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.show_file()
+        self.notify(f"saved {visible(self.config.path)}", markup=False)
+
+    def action_panel(self) -> None:
+        """Go from the form or the YAML to the findings, or back."""
+        findings = self.query_one(FindingList)
+        if not findings.has_focus:
+            self.back_to = self.query_one(FieldForm).current
+            findings.focus()
+        elif self.query_one(ContentSwitcher).current == "yaml":
+            self.query_one(TextArea).focus()
+        elif self.back_to is not None:
+            self.query_one(FieldForm).go_to(self.back_to)
+        else:
+            self.query(FieldRow).first().focus()
+
+    async def action_yaml(self) -> None:
+        """Switch between the form and the YAML."""
+        views = self.query_one(ContentSwitcher)
+        area = self.query_one(TextArea)
+        if views.current == "form":
+            area.load_text(self.config.text)
+            views.current = "yaml"
+            area.focus()
+            return
+        if self.config.broken:
+            self.notify(
+                f"The form needs YAML that can be read. {self.config.broken}",
+                severity="warning",
+                markup=False,
+            )
+            return
+        views.current = "form"
+        await self.build()
+        self.query(FieldRow).first().focus()
+
+    def action_add(self) -> None:
+        """Find another field by its name and show it in the form."""
+
+        async def added(name: str | None) -> None:
+            if name is not None:
+                self.config.add(name)
+                await self.build()
+                self.query_one(FieldForm).go_to(name)
+
+        self.app.push_screen(AddFieldDialog(self.config.other_fields()), added)
+
+    def action_mask(self) -> None:
+        """Show rows as the trainer will see them."""
+
+        def closed(_: object) -> None:
+            self.mask = None
+
+        self.mask = MaskDialog()
+        self.app.push_screen(self.mask, closed)
+        self.client.ask("mask", text=self.config.text, path=str(self.config.path), count=ROWS)
+
+    def action_copy(self) -> None:
+        """Copy the finding under the cursor."""
+        finding = self.query_one(FindingList).current
+        if finding is not None:
+            self.copy(f"{finding.message}\n{finding.detail}".strip(), "the finding")

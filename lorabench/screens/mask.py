@@ -1,0 +1,110 @@
+"""The loss mask: rows as the trainer will see them, the tokens that it learns from marked."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from lorabench.text import visible
+
+ROWS = 20
+TRAINED = "bold underline"
+LEGEND = "⟦underlined⟧ trained on · dim: masked · ←/→ row · b token borders · esc closes"
+
+
+class MaskDialog(ModalScreen[None]):
+    """Rows of tokens as they come in; trained spans stand underlined in ⟦ ⟧, masked tokens dim."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,m", "dismiss", "close", id="mask.close"),
+        Binding("right,l,n", "walk(1)", "next row", id="mask.next"),
+        Binding("left,h,p", "walk(-1)", "row before", id="mask.before"),
+        Binding("b", "borders", "token borders", id="mask.borders"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+        self.at = 0
+        self.borders = False
+        self.complete = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog mask") as dialog:
+            dialog.border_title = "loss mask"
+            dialog.border_subtitle = LEGEND
+            yield Static("the rows are being prepared as the trainer would …", id="mask-facts")
+            with VerticalScroll(id="mask-scroll"):
+                yield Static(id="mask-row")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def hear(self, answer: dict[str, Any]) -> None:
+        """Take what the preflight's process answers: rows, a failure, the end."""
+        if answer["kind"] == "row":
+            self.rows.append(answer["row"])
+        elif answer["kind"] == "failed":
+            self.complain(f"{answer['message']} {answer['hint']}".strip())
+            return
+        elif answer["kind"] == "done":
+            self.complete = True
+        self.draw()
+
+    def complain(self, problem: str) -> None:
+        """Say why there are no rows."""
+        self.query_one("#mask-facts", Static).update(Text(f"✘ {visible(problem)}"))
+
+    def draw(self) -> None:
+        """Write the row that is looked at."""
+        if not self.rows:
+            return
+        row = self.rows[self.at]
+        tokens = [(token, trained) for token, trained in row["tokens"]]
+        trained = sum(learns for _, learns in tokens)
+        share = f": {100 * trained / len(tokens):.0f} %" if tokens else ""
+        facts = [
+            f"row {row['number']:,} ({self.at + 1} of {len(self.rows)}{'' if self.complete else ' …'})",
+            f"{trained:,} of {len(tokens):,} tokens trained{share}",
+        ]
+        if row["cut"]:
+            facts.append(f"▲ {row['cut']:,} more cut by max_length")
+        if row["dropped"]:
+            facts.append("✘ nothing to learn: TRL leaves this row out")
+        self.query_one("#mask-facts", Static).update(Text("   ".join(facts)))
+        self.query_one("#mask-row", Static).update(mask_text(tokens, borders=self.borders))
+
+    def action_walk(self, by: int) -> None:
+        """Go to the row before or after."""
+        if 0 <= self.at + by < len(self.rows):
+            self.at += by
+            self.draw()
+            self.query_one(VerticalScroll).scroll_home(animate=False)
+
+    def action_borders(self) -> None:
+        """Show where one token ends and the next begins, or only the text."""
+        self.borders = not self.borders
+        self.draw()
+
+
+def mask_text(tokens: list[tuple[str, bool]], *, borders: bool) -> Text:
+    """Write tokens one after another: those trained on underlined, each span of them in ⟦ ⟧, others dim."""
+    text = Text()
+    for at, (token, learns) in enumerate(tokens):
+        before = at > 0 and tokens[at - 1][1]
+        after = at + 1 < len(tokens) and tokens[at + 1][1]
+        if learns and not before:
+            text.append("⟦", style="bold")
+        elif borders and at:
+            text.append("│", style="dim")
+        lines = token.split("\n")
+        text.append("⏎\n".join(visible(line) for line in lines), style=TRAINED if learns else "dim")
+        if learns and not after:
+            text.append("⟧", style="bold")
+    return text

@@ -1,0 +1,139 @@
+"""The workbench's end of the preflight: a child process that knows torch, so that this one need not."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from textual.message import Message
+from textual.screen import Screen
+from textual.timer import Timer
+
+import lorabench
+
+PAUSE = 0.3  # seconds after the last key, before a request is worth its work
+LONGEST_LINE = 64 * 2**20
+SERVER = "lorabench.training.preflight.server"
+
+Request = dict[str, Any]
+
+
+@dataclass
+class Answered(Message):
+    """The child has said something about the newest request of this kind (`ask`); see its module."""
+
+    ask: str
+    answer: dict[str, Any]
+
+
+@dataclass
+class Crashed(Message):
+    """The child has ended by itself; `last_words` is the last line that it printed."""
+
+    last_words: str
+    restarted: bool
+
+
+class PreflightClient:
+    """Asks the child and posts what it answers to a screen; the child starts with the first request.
+
+    Only the newest request of each kind counts. A child that crashes is started once more with what it
+    left unanswered; one that crashes again waits for the next request.
+    """
+
+    def __init__(self, screen: Screen[None]) -> None:
+        self._screen = screen
+        self._numbers = itertools.count(1)
+        self._open: dict[str, Request] = {}
+        self.process: asyncio.subprocess.Process | None = None
+        self._timer: Timer | None = None
+        self._begun = False
+
+    def ask_soon(self, ask: str, **fields: object) -> None:
+        """Ask when no other request of any kind follows within a moment."""
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self._screen.set_timer(PAUSE, partial(self.ask, ask, **fields))
+
+    def ask(self, ask: str, **fields: object) -> None:
+        """Ask now; what an older request of this kind has still to say is not passed on any more."""
+        request = {"id": next(self._numbers), "ask": ask, **fields}
+        self._open[ask] = request
+        if self.process is not None:
+            self._send(request)
+        elif not self._begun:
+            self._begun = True
+            self._screen.run_worker(
+                self._converse(), group="preflight", name="preflight", exit_on_error=False
+            )
+
+    def _send(self, request: Request) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.write(json.dumps(request, default=str).encode() + b"\n")
+
+    async def _converse(self) -> None:
+        """Keep a child for as long as it lives, and start it once more where it left a request open."""
+        try:
+            for last in (False, True):
+                last_words = await self._one_life()
+                again = bool(self._open) and not last
+                self._screen.post_message(Crashed(last_words, restarted=again))
+                if not again:
+                    self._open.clear()
+                    return
+        finally:
+            self._begun = False
+
+    async def _one_life(self) -> str:
+        """Start a child, ask it what is open, pass on its answers; return its last words."""
+        with tempfile.TemporaryFile() as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                SERVER,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                limit=LONGEST_LINE,
+                env=_environment(),
+            )
+            try:
+                self.process = process
+                for request in self._open.values():
+                    self._send(request)
+                assert process.stdout is not None
+                async for line in process.stdout:
+                    self._pass_on(json.loads(line))
+            finally:
+                self.process = None
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+            log.seek(0)
+            lines = log.read().decode(errors="replace").split("\n")
+            return next((line for line in reversed(lines) if line.strip()), f"status {process.returncode}")
+
+    def _pass_on(self, answer: dict[str, Any]) -> None:
+        number = answer.pop("id")
+        for ask, request in self._open.items():
+            if request["id"] == number:
+                self._screen.post_message(Answered(ask, answer))
+                if answer["kind"] == "done":
+                    del self._open[ask]
+                return
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the child: it finds this lorabench, wherever the user's folder is."""
+    home = str(Path(lorabench.__file__).parent.parent)
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

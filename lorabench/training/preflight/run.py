@@ -1,0 +1,126 @@
+"""The preflight: every check of a configuration, the cheap ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from lorabench.errors import LorabenchError
+from lorabench.training.config.field import FieldProblem
+from lorabench.training.config.run_config import RunConfig
+from lorabench.training.config.trl_check import trl_problems
+from lorabench.training.preflight.advice import advice_findings
+from lorabench.training.preflight.coverage import coverage_findings
+from lorabench.training.preflight.data import data_findings, train_row_count
+from lorabench.training.preflight.finding import Finding
+from lorabench.training.preflight.mask import mask_findings
+from lorabench.training.preflight.measure import measure
+from lorabench.training.preflight.memory import memory_findings
+from lorabench.training.preflight.meta_model import described
+from lorabench.training.preflight.model_source import model_findings
+from lorabench.training.preflight.precision import precision_findings
+from lorabench.training.preflight.resume import resume_findings
+from lorabench.training.preflight.serving import serving_findings
+from lorabench.training.preflight.steps import steps_findings
+from lorabench.training.preflight.trainable import trainable_findings
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check under the name that its findings carry."""
+
+    name: str
+    run: Callable[[RunConfig], Iterable[Finding]]
+
+
+def preflight(config: RunConfig, *, advice: bool = False) -> Iterator[Finding]:
+    """Yield what each check finds, as it finds it; `advice` asks for the opinions too."""
+    for check in checks_of(config, advice=advice):
+        yield from findings_of(check, config)
+
+
+def checks_of(config: RunConfig, *, advice: bool) -> tuple[Check, ...]:
+    """Return the checks in the order in which they are made; of a text that is no YAML, why it is none."""
+    if config.broken:
+        return CHECKS[:1]
+    return (*CHECKS, ADVICE) if advice else CHECKS
+
+
+def findings_of(check: Check, config: RunConfig) -> Iterator[Finding]:
+    """Yield what one check finds; one that fails is itself a finding, an error that names the exception."""
+    try:
+        yield from check.run(config)
+    except LorabenchError as error:
+        yield Finding(check.name, "error", error.message, error.hint)
+    except Exception as error:  # noqa: BLE001  the other checks still have something to say
+        yield Finding(
+            check.name,
+            "error",
+            f"This check failed with {type(error).__name__}: {error}",
+            "It could not be foreseen what this configuration does here. If the configuration is right, "
+            "this is a defect of lorabench: please report this line.",
+        )
+
+
+def _config(config: RunConfig) -> list[Finding]:
+    """Say what is wrong with the fields that lorabench declares."""
+    fine = Finding("config", "ok", "Every field has a value that it can have.")
+    return [_of("config", problem) for problem in config.problems] or [fine]
+
+
+def _trl(config: RunConfig) -> list[Finding]:
+    """Say what TRL's own dataclasses refuse."""
+    fine = Finding("trl", "ok", "TRL knows every field, and accepts them.")
+    return [_of("trl", problem) for problem in trl_problems(config)] or [fine]
+
+
+def _of(check: str, problem: FieldProblem) -> Finding:
+    where = "" if problem.line is None else f"line {problem.line}"
+    detail = "\n".join(filter(None, (where, problem.allowed and f"allowed: {problem.allowed}")))
+    return Finding(check, problem.level, problem.message, detail, problem.mend)
+
+
+def _steps(config: RunConfig) -> Iterable[Finding]:
+    """Count the steps of the rows that will be trained on."""
+    model = described(config)
+    try:
+        rows, measured = train_row_count(config), measure(config)
+    except LorabenchError as error:
+        message = "The steps cannot be counted before the rows can be read and prepared."
+        return [Finding("steps", "warning", message, error.message)]
+    tokens = round(measured.seen * rows / len(measured.lengths)) if config.get("packing") else None
+    return steps_findings(config, rows, tokens=tokens, trainable=model.trainable if model else 0)
+
+
+def _memory(config: RunConfig) -> Iterable[Finding]:
+    """Estimate the memory; without data that can be measured, for rows as long as they may be."""
+    try:
+        longest = max(measure(config).lengths.values())
+    except LorabenchError:
+        longest = None
+    return memory_findings(config, longest=longest)
+
+
+def _advice(config: RunConfig) -> Iterable[Finding]:
+    try:
+        rows = train_row_count(config)
+    except LorabenchError:
+        rows = None
+    return advice_findings(config, rows=rows)
+
+
+CHECKS = (
+    Check("config", _config),
+    Check("precision", precision_findings),
+    Check("serving", serving_findings),
+    Check("resume", resume_findings),
+    Check("model", model_findings),
+    Check("coverage", coverage_findings),
+    Check("trainable", trainable_findings),
+    Check("trl", _trl),
+    Check("data", data_findings),
+    Check("loss", mask_findings),
+    Check("steps", _steps),
+    Check("memory", _memory),
+)
+ADVICE = Check("advice", _advice)

@@ -1,0 +1,131 @@
+"""The findings of the preflight, one below the other, as they come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from lorabench.text import visible
+from lorabench.training.preflight.finding import Finding, Level
+
+MARKS: dict[Level, str] = {"ok": "✔", "advice": "·", "warning": "▲", "error": "✘"}
+COLOURS: dict[Level, str] = {
+    "ok": "text-success",
+    "advice": "text-primary",
+    "warning": "text-warning",
+    "error": "text-error",
+}
+PENDING = "…"
+NAME_WIDTH = 10
+
+
+class FindingList(OptionList):
+    """One line a finding; a check that is still to come or being computed says so, in its place."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "mend", id="findings.mend", tooltip="apply the mend of this finding"),
+        Binding("j", "cursor_down", "down", show=False, id="findings.down"),
+        Binding("k", "cursor_up", "up", show=False, id="findings.up"),
+        Binding("g", "first", "first", show=False, id="findings.first"),
+        Binding("G", "last", "last", show=False, id="findings.last"),
+    ]
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.found: dict[str, list[Finding]] = {}
+        self.waiting: list[str] = []
+        self.shown: list[Finding | None] = []
+
+    def begin(self, checks: Iterable[str]) -> None:
+        """Await these checks; what is known of them from before stays, marked as old."""
+        self.waiting = list(checks)
+        self.found = {check: self.found.get(check, []) for check in self.waiting}
+        self.draw()
+
+    def start(self, check: str) -> None:
+        """Say that this check is being computed; the one before it is complete."""
+        self.waiting = self.waiting[self.waiting.index(check) :]
+        self.found[check] = []
+        self.draw()
+
+    def add(self, finding: Finding) -> None:
+        """Show what a check has found."""
+        self.found.setdefault(finding.check, []).append(finding)
+        self.draw()
+
+    def end(self) -> None:
+        """All checks are complete."""
+        self.waiting = []
+        self.draw()
+
+    def forget(self) -> None:
+        """Show nothing: another configuration has been opened."""
+        self.found, self.waiting = {}, []
+        self.draw()
+
+    def fail(self, message: str, detail: str = "") -> None:
+        """Show one error in place of all findings: nothing can be computed."""
+        self.found, self.waiting = {"config": [Finding("config", "error", message, detail)]}, []
+        self.draw()
+
+    @property
+    def current(self) -> Finding | None:
+        """The finding under the cursor."""
+        at = self.highlighted
+        return self.shown[at] if at is not None and at < len(self.shown) else None
+
+    def summary(self) -> str:
+        """How many errors and warnings there are, and what is being computed."""
+        levels = Counter(finding.level for finding in self.shown if finding is not None)
+        counts = [
+            f"{levels[level]} {level}s" if levels[level] != 1 else f"1 {level}"
+            for level in ("error", "warning")
+        ]
+        computing = [f"computing {self.waiting[0]} {PENDING}"] if self.waiting else []
+        return " · ".join([*counts, *computing])
+
+    def draw(self) -> None:
+        """Write all lines anew, the cursor where it was."""
+        at = self.highlighted
+        lines: list[tuple[Finding | None, Table]] = []
+        for check, findings in self.found.items():
+            lines += [(finding, self._line(finding)) for finding in findings]
+            if not findings and check in self.waiting:
+                lines.append((None, self._pending(check)))
+        self.shown = [finding for finding, _ in lines]
+        self.clear_options()
+        self.add_options([Option(line) for _, line in lines])
+        if lines:
+            self.highlighted = min(at or 0, len(lines) - 1)
+        self.border_subtitle = self.summary()
+
+    def _line(self, finding: Finding) -> Table:
+        if finding.check in self.waiting[1:]:
+            return _grid(PENDING, finding.check, visible(finding.message), "dim")
+        colour = self.app.theme_variables[COLOURS[finding.level]]
+        more = " ⏎" if finding.mend else ""
+        return _grid(MARKS[finding.level], finding.check, visible(finding.message) + more, "", colour)
+
+    def _pending(self, check: str) -> Table:
+        computing = check == self.waiting[0]
+        return _grid(PENDING, check, "being computed" if computing else "waits for its turn", "dim")
+
+
+def _grid(mark: str, check: str, message: str, style: str, colour: str = "") -> Table:
+    line = Table.grid(padding=(0, 1), expand=True)
+    line.add_column(width=1)
+    line.add_column(width=NAME_WIDTH)
+    line.add_column(ratio=1, overflow="fold")
+    line.add_row(
+        Text(mark, style=colour or style),
+        Text(visible(check), style=colour or style),
+        Text(message, style=style),
+    )
+    return line
