@@ -37,7 +37,7 @@ class PeftModel(Protocol):
     def state_dict(self) -> Mapping[str, Any]: ...
 
 
-Source = str | os.PathLike[str] | Mapping[str, Any] | PeftModel
+Source = str | os.PathLike[str] | Mapping[str, Any] | PeftModel | Adapter
 
 
 def open_adapter(source: Source, *, config: Config | object | None = None) -> Adapter:
@@ -45,7 +45,8 @@ def open_adapter(source: Source, *, config: Config | object | None = None) -> Ad
 
     `source` is a folder or file, a state dict (torch tensors or numpy arrays, by name), or a model with
     PEFT adapters in memory, whose values are copied from its device when read. `config` (a mapping or a
-    LoraConfig) tells the scaling of a state dict, or stands in for a file's adapter_config.json.
+    LoraConfig) tells the scaling of a state dict, or stands in for a file's adapter_config.json. An adapter
+    that is open already is given back as it is.
 
     Raises:
         NotFound: no LoRA weights there, or several adapters to choose from.
@@ -53,6 +54,10 @@ def open_adapter(source: Source, *, config: Config | object | None = None) -> Ad
         Malformed: a damaged file.
         Refused: a pickle that would run code on loading.
     """
+    if isinstance(source, Adapter):
+        if config is not None:
+            raise TypeError("an open adapter has its configuration already")
+        return source
     given = None if config is None else _as_mapping(config)
     if isinstance(source, str | os.PathLike):
         return _open_path(Path(source).expanduser(), given)

@@ -159,7 +159,8 @@ class Report:
 def analyze(source: Source, *, config: Mapping[str, Any] | object | None = None) -> Report:
     """Open an adapter and compute the spectrum of every layer.
 
-    `source` is a path, a state dict or a PeftModel in memory; `config` tells the scaling of a state dict.
+    `source` is a path, a state dict, a PeftModel in memory, or what `open_adapter` gave; `config` tells the
+    scaling of a state dict.
 
     Raises:
         AdapterError: it cannot be read as LoRA; says why.

@@ -169,6 +169,16 @@ def test_a_state_dict_is_analysed_as_its_file_is(folder, report):
         np.testing.assert_allclose(ratio, from_file.singular_values, rtol=1e-12)
 
 
+def test_an_adapter_that_is_open_is_analysed_as_it_is(folder, report):
+    adapter = lorabench.open_adapter(folder)
+    assert lorabench.open_adapter(adapter) is adapter
+    again = lorabench.analyze(adapter)
+    assert again.adapter is adapter
+    assert again.to_csv() == report.to_csv()
+    with pytest.raises(TypeError, match="has its configuration already"):
+        lorabench.open_adapter(adapter, config={"r": 1})
+
+
 def test_importing_lorabench_imports_nothing_heavy():
     program = (
         "import sys, lorabench; print(sorted({'numpy', 'torch', 'typer', 'textual'} & set(sys.modules)))"
