@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import select
 import signal
+import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,8 +30,12 @@ from lorabench.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from lorabench.screens.config_file import ConfigFile
+    from lorabench.spectra.model import LayerSpectrum
 
 DEVICE_SECONDS = 5.0
+TERMINAL_SECONDS = 1.0
+# The grid's shades and plotext's colours need true colours, which these two have not.
+ANSI_THEMES = ("ansi-dark", "ansi-light")
 
 
 def _config() -> Screen[None]:
@@ -85,6 +92,8 @@ class LorabenchApp(App[None]):
         self.open_path = open_path
         self.device: Device | None = None
         self.analysis = Analysis(self)
+        for name in ANSI_THEMES:
+            self.unregister_theme(name)
         self.config_file: ConfigFile | None = None
 
     def compose(self) -> ComposeResult:
@@ -99,12 +108,22 @@ class LorabenchApp(App[None]):
                 self._loop_signal(getattr(signal, name))
         self.analysis.changed.subscribe(self, self.show_failure)
         self.set_interval(DEVICE_SECONDS, self.read_device)
+        # A terminal that is gone says no more that it was one: ask now.
+        if hasattr(select, "poll") and sys.__stdin__ is not None and sys.__stdin__.isatty():
+            self.set_interval(TERMINAL_SECONDS, self.leave_dead_terminal)
         self.call_after_refresh(self.begin)
 
     def _loop_signal(self, number: int) -> None:
         import asyncio
 
         asyncio.get_running_loop().add_signal_handler(number, self.exit)
+
+    def leave_dead_terminal(self) -> None:
+        """End when the terminal is gone and no signal came: Textual would read its end for ever."""
+        poll = select.poll()
+        poll.register(0, 0)
+        if any(event & select.POLLHUP for _, event in poll.poll(0)):
+            self.exit()
 
     def begin(self) -> None:
         """After the first frame: show the bench, read the device, and open what the command line named."""
@@ -178,9 +197,9 @@ class LorabenchApp(App[None]):
         """Quit; with unsaved changes, ask first."""
         self.when_saved(self.exit)
 
-    def show_spectrum(self, module: str) -> None:
-        """Go to the pictures of a module."""
-        self.analysis.module = module
+    def show_spectrum(self, spectrum: LayerSpectrum) -> None:
+        """Go to the pictures of a layer."""
+        self.analysis.choose(spectrum)
         self.switch_mode("spectra")
 
     def show_failure(self, state: str) -> None:
@@ -196,9 +215,11 @@ class LorabenchApp(App[None]):
             error = event.worker.error
             what = f"{type(error).__name__} in {event.worker.name}: {visible(error)}"
             self.log.error(what)
-            self.show_error(
-                LorabenchError(what, "This is a defect of lorabench: please report it with this line.")
-            )
+            crash = LorabenchError(what, "This is a defect of lorabench: please report it with this line.")
+            if event.worker.group == "analysis":
+                self.analysis.crashed(crash)
+            else:
+                self.show_error(crash)
 
     def show_error(self, error: LorabenchError) -> None:
         """Show an error that the user can mend."""
@@ -210,6 +231,11 @@ class LorabenchApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
+        for node, binding, _enabled, tooltip in screen.active_bindings.values():
+            if binding.id and binding.description:
+                title = f"{binding.description} ({self.get_key_display(binding)})"
+                act = partial(self.run_action, binding.action, default_namespace=node)
+                yield SystemCommand(title, tooltip or binding.description, act)
         yield SystemCommand(
             "Open the sample adapters", "Show the adapters that ship with lorabench", self.open_samples
         )

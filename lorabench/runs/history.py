@@ -6,6 +6,7 @@ writes into every checkpoint, so that runs made by any other tool show theirs to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -21,8 +22,8 @@ TRAINER_STATE_FILE = "trainer_state.json"
 ENDINGS: dict[str, State] = {"finished": "finished", "stopped": "stopped", "failed": "failed"}
 
 # A longer events file is read at both ends only: enough for its start, its end and its last losses.
-WHOLE_FILE_BYTES = 4_000_000
-END_BYTES = 500_000
+WHOLE_FILE_BYTES = 300_000
+END_BYTES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,16 @@ class History:
 def read_history(folder: Path) -> History | None:
     """Return the history of the run or checkpoint in `folder`, or None where there is neither.
 
-    Unreadable lines and fields are passed over: a torn last line is what a crash leaves.
+    Unreadable lines and fields are passed over: a torn last line is what a crash leaves. A folder that may
+    not be read has no history.
     """
+    try:
+        return _read_history(folder)
+    except OSError:
+        return None
+
+
+def _read_history(folder: Path) -> History | None:
     if (folder / EVENTS_FILE).is_file():
         return _from_events(_lines(folder / EVENTS_FILE))
     trainer_state = _read_json(folder / TRAINER_STATE_FILE)
@@ -62,10 +71,7 @@ def read_history(folder: Path) -> History | None:
 
 def _newest_checkpoint(folder: Path) -> History | None:
     """What the checkpoint of the most steps says: a run of another tool has no events."""
-    try:
-        states = [_read_json(path / TRAINER_STATE_FILE) for path in folder.iterdir() if _is_checkpoint(path)]
-    except OSError:
-        return None
+    states = [_read_json(path / TRAINER_STATE_FILE) for path in folder.iterdir() if _is_checkpoint(path)]
     histories = [_from_trainer_state(state) for state in states if state is not None]
     return max(histories, key=lambda history: history.step or 0, default=None)
 
@@ -112,8 +118,9 @@ def _note_loss(entry: dict[str, Any], losses: dict[int, float], last: int | None
     loss = entry.get("loss")
     if step is None:
         return last
-    if isinstance(loss, int | float) and math.isfinite(loss):
-        losses[step] = float(loss)
+    if isinstance(loss, int | float) and abs(loss) < math.inf:
+        with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+            losses[step] = float(loss)
     return step
 
 

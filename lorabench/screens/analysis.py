@@ -27,7 +27,7 @@ BATCH_SECONDS = 0.15
 class Analysis:
     """What the screens show: an adapter, the spectra of its layers as they come, its factors on demand.
 
-    `module` is the layer that is looked at: chosen in the table, shown in the pictures.
+    `chosen` is the (adapter, name) of the layer that is looked at, in the table and in the pictures.
 
     The work is done in a thread; what is here changes on the UI thread only, and `changed` is published
     after each change, with the state. Opening another adapter cancels what is under way.
@@ -43,13 +43,17 @@ class Analysis:
         self.error: LorabenchError | None = None
         self.spectra: dict[Part, list[LayerSpectrum]] = {"ΔW": [], "A": [], "B": []}
         self.factors_wanted = False
-        self.module = ""
+        self.chosen = ("", "")
+
+    def choose(self, spectrum: LayerSpectrum) -> None:
+        """Look at this layer."""
+        self.chosen = (spectrum.layer.adapter, spectrum.layer.name)
 
     @property
     def position(self) -> int:
         """The place of the chosen module among the layers computed so far."""
-        names = [spectrum.layer.name for spectrum in self.spectra["ΔW"]]
-        return names.index(self.module) if self.module in names else 0
+        keys = [(spectrum.layer.adapter, spectrum.layer.name) for spectrum in self.spectra["ΔW"]]
+        return keys.index(self.chosen) if self.chosen in keys else 0
 
     @property
     def name(self) -> str:
@@ -72,10 +76,12 @@ class Analysis:
         """Open the adapter at `path` and compute its spectra; the screens hear of each step."""
         self._round += 1
         self.path, self.adapter, self.error, self.factors_wanted = path, None, None, False
-        self.module = ""
+        self.chosen = ("", "")
         self.spectra = {"ΔW": [], "A": [], "B": []}
         self._move("opening")
-        self._run(lambda: self._open_and_analyse(path, self._round), "analysis")
+        round_ = self._round
+        self._app.workers.cancel_group(self._app, "factors")
+        self._run(lambda: self._open_and_analyse(path, round_), "analysis")
 
     def want_factors(self) -> None:
         """Compute the spectra of the factors A and B too, once."""
@@ -137,6 +143,10 @@ class Analysis:
     def _done(self, round_: int) -> None:
         if round_ == self._round:
             self._move("done")
+
+    def crashed(self, error: LorabenchError) -> None:
+        """Take note that the analysis has ended in an error that nobody foresaw."""
+        self._fail(error, self._round)
 
     def _fail(self, error: LorabenchError, round_: int) -> None:
         if round_ == self._round:

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.console import JustifyMethod
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -19,30 +18,31 @@ from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
 from lorabench.runs.history import RUN_FILE
-from lorabench.screens.facts import dash, facts_of, facts_table, previewed, targets_text
+from lorabench.screens.facts import facts_of, facts_table, previewed
+from lorabench.screens.run_table import RunTable
 from lorabench.screens.work_screen import WorkScreen
-from lorabench.text import shorten, visible
+from lorabench.text import visible
 from lorabench.widgets.filter_line import FilterLine
-from lorabench.widgets.row_table import RowTable
 
 if TYPE_CHECKING:
     from lorabench.screens.listing import Row
     from lorabench.spectra.report import Summary
 
 PREVIEW_PAUSE = 0.1
-STATE_MARKS = {
-    "finished": "✔ finished",
-    "stopped": "■ stopped",
-    "failed": "✘ failed",
-    "unfinished": "▲ unfinished",
-    "configured": "○ configured",
-    "checkpoint": "· checkpoint",
-    "adapter": "  adapter",
-    "folder": "▾ folder",
-    "unreadable": "✘ unreadable",
-}
-COLUMN_WIDTHS = {"state": 12, "r": 4, "targets": 11, "step": 5, "loss": 5, "α": 4}
-JUSTIFY: tuple[JustifyMethod, ...] = ("left", "left", "right", "left", "right", "right", "right")
+
+
+def preview(path: Path) -> Summary | LorabenchError:
+    """Analyse an adapter for its line in the table; what goes wrong is what the line tells."""
+    from lorabench.adapters.open import open_adapter
+    from lorabench.spectra.analysis import spectra_of
+    from lorabench.spectra.report import summarize
+
+    try:
+        return summarize(list(spectra_of(open_adapter(path))))
+    except LorabenchError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  one file that we cannot cope with must not end the others'
+        return LorabenchError(f"{type(error).__name__}: {visible(error)}", "This is a defect of lorabench.")
 
 
 class BenchScreen(WorkScreen):
@@ -56,8 +56,8 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
   *unfinished* is a run that has started and not ended; an *adapter* is weights without a run.
 - **r** and **targets**: from `adapter_config.json`.
 - **step**, **loss**: the last that was logged.
-- **α**: mean power-law exponent of the layers whose alpha could be fitted; `·` while it is being
-  computed, `—` where no layer has one. Files over 256 MB and pickles are analysed when you open them.
+- **‖ΔW‖**, **α**: size of the whole update, and mean power-law exponent of the layers whose alpha could be
+  fitted; `·` is being computed, `—` where there is none, `↵` when you open it: files over 256 MB and pickles.
 
 `enter` opens an adapter: its layers (4), and the pictures of a layer (5). A run that has no adapter yet
 opens its configuration (2); `n` makes a new run.
@@ -74,6 +74,7 @@ opens its configuration (2); `n` makes a new run.
         Binding(
             "y", "copy", "copy path", id="bench.copy", tooltip="copy the path to the terminal's clipboard"
         ),
+        Binding("escape", "unfilter", "no filter", show=False, id="bench.unfilter"),
         Binding("f5,r", "reload", "reload", show=False, id="bench.reload", tooltip="read the folder again"),
         Binding("n", "new", "new", id="bench.new", tooltip="make a new run and open its configuration"),
         Binding(
@@ -85,16 +86,13 @@ opens its configuration (2); `n` makes a new run.
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[Row] = []
-        self.summaries: dict[Row, Summary | LorabenchError] = {}
         self.wanted = ""
         self.begun = False
 
     def body(self) -> ComposeResult:
         yield FilterLine("part of a name")
         with Horizontal(id="bench"):
-            table = RowTable(id="runs", cursor_type="row", zebra_stripes=True)
-            table.border_title = "runs and adapters"
-            yield table
+            yield RunTable()
             with VerticalScroll(id="detail") as detail:
                 detail.border_title = "reading the folder …"
                 detail.can_focus = False
@@ -107,7 +105,7 @@ opens its configuration (2); `n` makes a new run.
 
     def reload(self) -> None:
         """Read the folder again, in a thread."""
-        self.summaries.clear()
+        self.table.summaries.clear()
         self.refresh_top()
         self.run_in_thread(self.read_folder, "folder")
 
@@ -115,10 +113,7 @@ opens its configuration (2); `n` makes a new run.
 
     def read_folder(self) -> None:
         """List the folder, then analyse what is small, one adapter after another (in the thread)."""
-        from lorabench.adapters.open import open_adapter
         from lorabench.screens.listing import list_folder
-        from lorabench.spectra.analysis import spectra_of
-        from lorabench.spectra.report import summarize
 
         worker = get_current_worker()
         rows = list_folder(self.workbench.folder)
@@ -129,11 +124,7 @@ opens its configuration (2); `n` makes a new run.
                 time.sleep(PREVIEW_PAUSE)
             if worker.is_cancelled:
                 return
-            try:
-                outcome: Summary | LorabenchError = summarize(list(spectra_of(open_adapter(row.path))))
-            except LorabenchError as error:
-                outcome = error
-            self.app.call_later(self.add_summary, row, outcome)
+            self.app.call_later(self.add_summary, row.path, preview(row.path))
 
     def fill(self, rows: list[Row]) -> None:
         """Show the rows; a folder that is one adapter and nothing else is opened at once."""
@@ -145,73 +136,33 @@ opens its configuration (2); `n` makes a new run.
 
     def refill(self) -> None:
         """Write the table anew: after reading, filtering, or a change of width."""
-        table = self.query_one(DataTable)
-        at = table.cursor_row
-        table.clear(columns=True)
-        rest = sum(COLUMN_WIDTHS.values()) + 2 * len(COLUMN_WIDTHS)
-        name_width = max(16, table.size.width - rest - 3)
-        for (title, width), justify in zip(
-            {"name": name_width, **COLUMN_WIDTHS}.items(), JUSTIFY, strict=True
-        ):
-            table.add_column(Text(title, justify=justify), width=width, key=title)
-        for row in self.shown_rows():
-            table.add_row(*self.cells(row, name_width), key=str(self.rows.index(row)))
-        table.move_cursor(row=at)
-        table.border_subtitle = (
-            f"{table.row_count} of {len(self.rows)}" if self.wanted else f"{len(self.rows)}"
-        )
+        wanted = self.wanted.lower()
+        shown = [row for row in self.rows if wanted in str(row.path).lower()]
+        self.table.show(shown, len(self.rows))
         self.show_detail()
 
-    def shown_rows(self) -> list[Row]:
-        """The rows whose path contains what is looked for."""
-        return [row for row in self.rows if self.wanted.lower() in str(row.path).lower()]
-
-    def cells(self, row: Row, name_width: int) -> list[Text]:
-        """The cells of a row; whatever comes from a file is shown as plain text."""
-        location, history = row.location, row.history
-        indent = "  " * row.depth
-        values = [
-            indent + shorten(visible(row.name), name_width - len(indent)),
-            STATE_MARKS[row.state],
-            dash(location.rank if location else None),
-            shorten(targets_text(row), COLUMN_WIDTHS["targets"]),
-            dash(history.step if history else None),
-            dash(history.loss if history else None, ".3f"),
-            self.alpha_text(row),
-        ]
-        return [
-            Text(value, no_wrap=True, justify=justify) for value, justify in zip(values, JUSTIFY, strict=True)
-        ]
-
-    def alpha_text(self, row: Row) -> str:
-        """The mean alpha, a dot while it is to come, a dash where there is none."""
-        summary = self.summaries.get(row)
-        if summary is None:
-            return "·" if previewed(row) else "—"
-        return (
-            "—"
-            if isinstance(summary, LorabenchError)
-            else dash(summary.alpha.mean if summary.alpha else None, ".2f")
-        )
-
-    def add_summary(self, row: Row, outcome: Summary | LorabenchError) -> None:
-        """Fill in the mean alpha of a row."""
-        if row not in self.rows:
-            return
-        self.summaries[row] = outcome
-        table = self.query_one(DataTable)
-        key = str(self.rows.index(row))
-        if key in table.rows:
-            table.update_cell(key, "α", Text(self.alpha_text(row), justify="right"))
-        if row == self.current_row:
+    def add_summary(self, path: Path, outcome: Summary | LorabenchError) -> None:
+        """Fill in what the analysis of an adapter gave."""
+        self.table.add_summary(path, outcome)
+        if self.current_row is not None and self.current_row.path == path:
             self.show_detail()
+
+    @property
+    def table(self) -> RunTable:
+        """The table of runs and adapters."""
+        return self.query_one(RunTable)
+
+    def show_analysis(self) -> None:
+        """Take over what was computed of the adapter that is open."""
+        from lorabench.spectra.report import summarize
+
+        if self.analysis.state == "done" and self.analysis.path is not None:
+            self.add_summary(self.analysis.path, summarize(self.analysis.spectra["ΔW"]))
 
     @property
     def current_row(self) -> Row | None:
         """The row under the cursor."""
-        shown = self.shown_rows()
-        at = self.query_one(DataTable).cursor_row
-        return shown[at] if 0 <= at < len(shown) else None
+        return self.table.current
 
     @on(DataTable.RowHighlighted)
     def show_detail(self) -> None:
@@ -224,7 +175,7 @@ opens its configuration (2); `n` makes a new run.
             facts.update(Text(self.empty_text()))
             return
         panel.border_title = escape(visible(row.name))
-        facts.update(facts_table(facts_of(row, self.summaries.get(row))))
+        facts.update(facts_table(facts_of(row, self.table.summaries.get(row.path))))
 
     def empty_text(self) -> str:
         """What to do where nothing is listed."""
@@ -272,6 +223,10 @@ opens its configuration (2); `n` makes a new run.
     def action_filter(self) -> None:
         """Ask for a part of a name."""
         self.query_one(FilterLine).ask()
+
+    def action_unfilter(self) -> None:
+        """Show all rows."""
+        self.query_one(FilterLine).action_clear()
 
     @on(FilterLine.Changed)
     def apply_filter(self, event: FilterLine.Changed) -> None:

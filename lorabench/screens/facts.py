@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorabench.errors import LorabenchError
-from lorabench.text import human_bytes, visible
+from lorabench.text import human_bytes, shorten, visible
 from lorabench.widgets.sparkline import sparkline
 
 if TYPE_CHECKING:
@@ -98,10 +98,14 @@ def facts_table(facts: Facts) -> Table:
     return table
 
 
-def targets_text(row: Row) -> str:
-    """The targets as a few letters: `q k v o +3`."""
-    if row.location is None:
-        return "—"
+def targets_text(row: Row, width: int) -> str:
+    """The targets as letters, as many as fit: `q k v o +3`."""
+    if row.location is None or not row.location.target_modules:
+        return dash(None)
     targets = [visible(target).removesuffix("_proj") for target in row.location.target_modules]
-    shown = targets if len(targets) <= 4 else [*targets[:3], f"+{len(targets) - 3}"]
-    return " ".join(shown) or "—"
+    for shown in range(len(targets), 0, -1):
+        more = [f"+{len(targets) - shown}"] if shown < len(targets) else []
+        text = " ".join([*targets[:shown], *more])
+        if len(text) <= width:
+            return text
+    return shorten(targets[0], width)

@@ -20,7 +20,26 @@ FACTOR_COLUMNS = tuple(
 NARROW_COLUMNS = pick(
     COLUMNS, "layer module r alpha verdict norm stable_rank rank90 tail sigma1 effective_rank scaling shape"
 )
+ADAPTER_COLUMN = pick(COLUMNS, "adapter")
+COLUMN_ALPHA, *INTERVAL = pick(COLUMNS, "alpha alpha_low alpha_high")
 HEAT_COLUMNS = tuple(column for column in COLUMNS if column.numeric and column.name != "layer")
+
+HOW_TO_READ = "\n".join(
+    [
+        "One row a module. Rows fill in as they are computed; `…` is still to come, `—` is a number that "
+        "a layer does not have.",
+        "",
+        *(f"- **{column.title}**: {column.help}" for column in LAYER_COLUMNS),
+        "",
+        "The lines at the bottom say why the layer under the cursor has its verdict. `undecided` is the "
+        "honest answer where a small rank cannot tell.",
+        "",
+        "`/` filters by text in the module's name or by an expression: `alpha<2 and module~v_proj`, "
+        "`verdict=dead or norm>3`. `o` orders the table (or chooses the grid's number). `f` shows the "
+        "factors A and B instead of ΔW, `w` WeightWatcher's own numbers (of the unscaled B·A), `h` a "
+        "grid of layer × module.",
+    ]
+)
 
 
 @dataclass
@@ -32,13 +51,14 @@ class LayerView:
     order: str = ""
     filter_text: str = ""
 
-    def columns(self, *, narrow: bool) -> tuple[Column, ...]:
-        """The columns of the table."""
+    def columns(self, *, narrow: bool, several_adapters: bool = False) -> tuple[Column, ...]:
+        """The columns of the table; `narrow` where not all fit, with the adapter where there are several."""
+        columns = NARROW_COLUMNS if narrow else LAYER_COLUMNS
         if self.parity:
-            return PARITY_VIEW
-        if self.factors:
-            return FACTOR_COLUMNS
-        return NARROW_COLUMNS if narrow else LAYER_COLUMNS
+            columns = PARITY_VIEW
+        elif self.factors:
+            columns = FACTOR_COLUMNS
+        return (*columns[:2], *ADAPTER_COLUMN, *columns[2:]) if several_adapters else columns
 
     @property
     def needs_numbers(self) -> bool:
@@ -69,3 +89,11 @@ class LayerView:
     def show_parity(self) -> None:
         """Show WeightWatcher's numbers, or ours again."""
         self.parity, self.factors, self.order = not self.parity, False, ""
+
+
+def with_interval(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """Return the columns with the ends of alpha's interval in their own, as numbers, for a file."""
+    if COLUMN_ALPHA not in columns:
+        return columns
+    after = columns.index(COLUMN_ALPHA) + 1
+    return (*columns[:after], *INTERVAL, *columns[after:])

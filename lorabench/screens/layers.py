@@ -15,9 +15,9 @@ from textual.widgets import ContentSwitcher, DataTable, Static
 from lorabench.adapters.model import Adapter
 from lorabench.errors import ExpressionError
 from lorabench.screens.dialogs import ChoiceDialog
-from lorabench.screens.layer_view import HEAT_COLUMNS, LayerView
+from lorabench.screens.layer_view import HEAT_COLUMNS, HOW_TO_READ, LayerView, with_interval
 from lorabench.screens.work_screen import WorkScreen, Writer
-from lorabench.spectra.columns import LAYER_COLUMNS, Column
+from lorabench.spectra.columns import Column
 from lorabench.spectra.model import VERDICTS, LayerSpectrum
 from lorabench.spectra.report import Report
 from lorabench.text import visible
@@ -25,27 +25,16 @@ from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.heat_grid import HeatGrid
 from lorabench.widgets.layer_table import LayerTable, pending
 
+# Names of a UNet's modules leave no room for the verdict at the end of the line.
+LONG_NAME = 50
+VERY_WIDE = 160
+
 
 class LayersScreen(WorkScreen):
     """One row a module: what its update became."""
 
     mode = "layers"
-    HELP = "\n".join(
-        [
-            "One row a module. Rows fill in as they are computed; `…` is still to come, `—` is a number that "
-            "a layer does not have.",
-            "",
-            *(f"- **{column.title}**: {column.help}" for column in LAYER_COLUMNS),
-            "",
-            "The lines at the bottom say why the layer under the cursor has its verdict. `undecided` is the "
-            "honest answer where a small rank cannot tell.",
-            "",
-            "`/` filters by text in the module's name or by an expression: `alpha<2 and module~v_proj`, "
-            "`verdict=dead or norm>3`. `o` orders the table (or chooses the grid's number). `f` shows the "
-            "factors A and B instead of ΔW, `w` WeightWatcher's own numbers (of the unscaled B·A), `h` a "
-            "grid of layer × module.",
-        ]
-    )
+    HELP = HOW_TO_READ
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "slash", "filter", "filter", key_display="/", id="layers.filter", tooltip="text or an expression"
@@ -54,9 +43,7 @@ class LayersScreen(WorkScreen):
             "o", "order", "order", id="layers.order", tooltip="order the table by a column; again reverses"
         ),
         Binding("h", "heat", "heat", id="layers.heat", tooltip="a grid of layer × module"),
-        Binding(
-            "f", "factors", "factors", show=False, id="layers.factors", tooltip="ΔW, or its factors A and B"
-        ),
+        Binding("f", "factors", "factors", id="layers.factors", tooltip="ΔW, or its factors A and B"),
         Binding("w", "parity", "WW", id="layers.parity", tooltip="WeightWatcher's columns"),
         Binding("y", "copy", "copy", show=False, id="layers.copy", tooltip="copy the row as JSON"),
     ]
@@ -65,14 +52,14 @@ class LayersScreen(WorkScreen):
         super().__init__()
         self.view = LayerView()
         self.heat_column = "alpha"
-        self.waiting: dict[str, LayerSpectrum] = {}
+        self.waiting: dict[int, LayerSpectrum] = {}
         self.adapter: Adapter | None = None
 
     def body(self) -> ComposeResult:
         yield FilterLine("text in a module's name, or alpha<2 and module~v_proj")
         with ContentSwitcher(initial="table", id="views"):
             table = LayerTable(id="table")
-            table.is_pending = lambda spectrum: self.waiting.get(spectrum.layer.name) is spectrum
+            table.is_pending = self.is_waiting
             yield table
             yield HeatGrid(id="heat")
         with Vertical(id="foot"):
@@ -97,20 +84,29 @@ class LayersScreen(WorkScreen):
         adapter = self.analysis.adapter
         known = spectra["ΔW"]
         rest = adapter.layers[len(known) :] if adapter else ()
-        self.waiting = {layer.name: self.waiting.get(layer.name) or pending(layer) for layer in rest}
+        self.waiting = {id(layer): self.waiting.get(id(layer)) or pending(layer) for layer in rest}
         return [*known, *self.waiting.values()]
+
+    def is_waiting(self, spectrum: LayerSpectrum) -> bool:
+        """Whether this is only the place of a layer that is still to be computed."""
+        return self.waiting.get(id(spectrum.layer)) is spectrum
 
     def shown_spectra(self) -> list[LayerSpectrum]:
         """The layers that the view shows, in its order; pending ones only where no number is asked for."""
         spectra = self.all_spectra()
         if self.view.needs_numbers:
-            spectra = [s for s in spectra if self.waiting.get(s.layer.name) is not s]
+            spectra = [spectrum for spectrum in spectra if not self.is_waiting(spectrum)]
         return self.view.select(spectra)
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the table as it is now."""
-        return self.view.columns(narrow=self.has_class("-narrow"))
+        adapter = self.analysis.adapter
+        layers = adapter.layers if adapter else ()
+        longest = max((len(layer.name) for layer in layers), default=0)
+        narrow = self.has_class("-narrow") or (longest > LONG_NAME and self.size.width < VERY_WIDE)
+        several = len({layer.adapter for layer in layers}) > 1
+        return self.view.columns(narrow=narrow, several_adapters=several)
 
     def show_analysis(self) -> None:
         """Fill the view that is shown."""
@@ -183,10 +179,15 @@ class LayersScreen(WorkScreen):
         why = Text(overflow="ellipsis")
         if spectrum is not None:
             why.append(visible(spectrum.layer.name), style="bold")
-            if self.waiting.get(spectrum.layer.name) is not spectrum:
-                sentences = [spectrum.verdict.reason, *(f.message for f in spectrum.findings)]
-                why.append("  " + visible(" ".join(sentences)))
+            if not self.is_waiting(spectrum):
+                why.append("  " + visible(" ".join(self.sentences(spectrum))))
         self.query_one("#why", Static).update(why)
+
+    def sentences(self, spectrum: LayerSpectrum) -> list[str]:
+        """What stands below the table of a layer: of which numbers it speaks, the reason, the findings."""
+        if self.view.parity:
+            return ["WeightWatcher's numbers, of the unscaled B·A above 1e-5. Ours:", spectrum.verdict.reason]
+        return [spectrum.verdict.reason, *(finding.message for finding in spectrum.findings)]
 
     @on(DataTable.RowSelected)
     @on(DataTable.CellSelected)
@@ -194,7 +195,7 @@ class LayersScreen(WorkScreen):
         """Show the pictures of the module under the cursor."""
         spectrum = self.current
         if spectrum is not None:
-            self.workbench.show_spectrum(spectrum.layer.name)
+            self.workbench.show_spectrum(spectrum)
 
     @on(DataTable.HeaderSelected)
     def order_by_header(self, event: DataTable.HeaderSelected) -> None:
@@ -232,6 +233,8 @@ class LayersScreen(WorkScreen):
         """Switch between the table and the grid."""
         views = self.query_one(ContentSwitcher)
         self.view.factors = False
+        if not any(spectrum.alpha for spectrum in self.analysis.spectra["ΔW"]):
+            self.heat_column = "norm"
         views.current = "table" if self.heat else "heat"
         self.show_analysis()
         self.query_one(f"#{views.current}").focus()
@@ -254,6 +257,10 @@ class LayersScreen(WorkScreen):
         """Ask for a filter."""
         self.query_one(FilterLine).ask()
 
+    def action_unfilter(self) -> None:
+        """Show all layers."""
+        self.query_one(FilterLine).action_clear()
+
     @on(FilterLine.Changed)
     def apply_filter(self, event: FilterLine.Changed) -> None:
         """Show only the layers that the filter lets through."""
@@ -272,10 +279,13 @@ class LayersScreen(WorkScreen):
         """The table as shown, all numbers, or a picture."""
         if self.analysis.adapter is None:
             return super().writers()
-        report = Report(self.analysis.adapter, tuple(self.shown_spectra()))
+        try:
+            report = Report(self.analysis.adapter, tuple(self.shown_spectra()))
+        except ExpressionError:
+            return super().writers()
 
         def write_csv(path: Path) -> None:
-            path.write_text(report.to_csv(self.columns), encoding="utf-8")
+            path.write_text(report.to_csv(with_interval(self.columns)), encoding="utf-8")
 
         def write_json(path: Path) -> None:
             path.write_text(report.to_json(), encoding="utf-8")

@@ -13,7 +13,7 @@ from lorabench.runs.scan import find_runs
 from lorabench.text import natural_path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """A run, an adapter, both in one folder, or a folder that holds several; `depth` is its indent."""
 
@@ -64,4 +64,7 @@ def _branches(found: set[Path], folder: Path) -> set[Path]:
 
 
 def _size(files: Iterable[Path]) -> int:
-    return sum(file.stat().st_size for file in files if file.exists())
+    try:
+        return sum(file.stat().st_size for file in files)
+    except OSError:
+        return 0

@@ -72,9 +72,10 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
         """The layers computed so far."""
         return self.analysis.spectra["ΔW"]
 
-    def show_module(self, name: str) -> None:
-        """Show the pictures of a module."""
-        self.analysis.module, self.whole = name, False
+    def show_layer(self, spectrum: LayerSpectrum) -> None:
+        """Show the pictures of a layer."""
+        self.analysis.choose(spectrum)
+        self.whole = False
         self.show_analysis()
 
     def show_analysis(self) -> None:
@@ -126,7 +127,7 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
     def action_walk(self, step: int) -> None:
         """Go to another module."""
         if self.spectra:
-            self.show_module(self.spectra[(self.analysis.position + step) % len(self.spectra)].layer.name)
+            self.show_layer(self.spectra[(self.analysis.position + step) % len(self.spectra)])
 
     def action_adapter(self) -> None:
         """Switch between the adapter and a module."""
@@ -144,7 +145,7 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
 
         def chosen(at: int | None) -> None:
             if at is not None:
-                self.show_module(names[at])
+                self.show_layer(self.spectra[at])
 
         self.app.push_screen(ChoiceDialog("module", [visible(name) for name in names]), chosen)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer
+from textual.worker import Worker
 
 from lorabench.screens.dialogs import HelpDialog, SaveDialog
 from lorabench.text import visible
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from lorabench.runs.device import Device
     from lorabench.screens.analysis import Analysis
     from lorabench.screens.config_file import ConfigFile
+    from lorabench.spectra.model import LayerSpectrum
 
 Writer = Callable[[Path], None]
 
@@ -37,7 +40,9 @@ class Workbench(Protocol):
 
     def open_samples(self) -> None: ...
 
-    def show_spectrum(self, module: str) -> None: ...
+    def show_spectrum(self, spectrum: LayerSpectrum) -> None: ...
+
+    def show_crash(self, event: Worker.StateChanged) -> None: ...
 
 
 class WorkScreen(Screen[None]):
@@ -62,6 +67,11 @@ class WorkScreen(Screen[None]):
     def on_mount(self) -> None:
         self.title = self.mode
         self.analysis.changed.subscribe(self, self._hear)
+
+    @on(Worker.StateChanged)
+    def pass_on_crash(self, event: Worker.StateChanged) -> None:
+        """Let the application say that work which this screen began has failed: it hears its own only."""
+        self.workbench.show_crash(event)
 
     def _hear(self, _state: object) -> None:
         self.refresh_top()
@@ -100,7 +110,7 @@ class WorkScreen(Screen[None]):
         rows = ["| key | does |", "|---|---|"]
         seen: set[str] = set()
         for _node, binding, _enabled, tooltip in self.active_bindings.values():
-            if binding.description and binding.action not in seen:
+            if binding.id and binding.description and binding.action not in seen:
                 seen.add(binding.action)
                 key = self.app.get_key_display(binding).replace("|", "\\|")
                 rows.append(f"| `{key}` | {tooltip or binding.description} |")
@@ -136,8 +146,14 @@ class WorkScreen(Screen[None]):
 
     def copy(self, text: str, what: str) -> None:
         """Put text on the terminal's clipboard by OSC 52, which works over SSH, and say so."""
-        self.app.copy_to_clipboard(text)
-        self.notify(f"copied {what}", markup=False)
+        try:
+            self.app.copy_to_clipboard(text)
+        except UnicodeEncodeError:
+            self.notify(
+                "This name is not UTF-8: a terminal cannot copy it.", severity="warning", markup=False
+            )
+        else:
+            self.notify(f"copied {what}", markup=False)
 
     def run_in_thread(self, work: Callable[[], Any], group: str) -> None:
         """Run `work` in a thread; a newer run of the same group replaces it."""

@@ -145,6 +145,13 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _text("part", "part", 4, lambda s: s.part, "What the numbers are of: ΔW, or one of its factors A and B."),
     _text("shape", "shape", 12, _shape, "Rows × columns, out × in for ΔW."),
+    _text(
+        "adapter",
+        "adapter",
+        10,
+        lambda s: s.layer.adapter,
+        "The adapter's name: a file or a model may hold several.",
+    ),
     _text("kind", "kind", 9, lambda s: s.layer.kind, "linear, conv, embedding or expert."),
     _number("r", "r", 4, lambda s: s.layer.rank, "Rank of the factors.", "rank"),
     _number(

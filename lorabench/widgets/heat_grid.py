@@ -11,27 +11,30 @@ from textual.color import Color
 
 from lorabench.spectra.columns import MISSING, Column
 from lorabench.spectra.model import LayerSpectrum
-from lorabench.text import shorten
+from lorabench.text import shorten, visible
 from lorabench.widgets.row_table import RowTable
 
 Place = tuple[str, str]
 CELL_WIDTH = 9
+LABEL_WIDTH = 50
 
 
 def places_of(spectra: Sequence[LayerSpectrum]) -> list[Place]:
     """Return each layer's (row, column): its depth and module type, or the path before its type.
 
-    The path is the row where depth and type do not tell all layers apart (a UNet's blocks, experts).
+    The path is the row where depth and type do not tell all layers apart (a UNet's blocks, experts). With
+    several adapters in one file the row begins with the adapter's name.
     """
-    by_depth = [
-        ("–" if s.layer.layer_index is None else str(s.layer.layer_index), s.layer.module_type)
-        for s in spectra
-    ]
-    if len(set(by_depth)) == len(by_depth):
-        return by_depth
-    return [
-        (s.layer.name.removesuffix(s.layer.module_type).rstrip("."), s.layer.module_type) for s in spectra
-    ]
+    layers = [spectrum.layer for spectrum in spectra]
+    several = len({layer.adapter for layer in layers}) > 1
+    names = [f"{layer.adapter} " if several else "" for layer in layers]
+    types = [visible(layer.module_type) for layer in layers]
+    depths = ["–" if layer.layer_index is None else str(layer.layer_index) for layer in layers]
+    places = [(visible(name + depth), kind) for name, depth, kind in zip(names, depths, types, strict=True)]
+    if len(set(places)) == len(places):
+        return places
+    paths = [layer.name.rpartition(layer.module_type)[0].rstrip(".") for layer in layers]
+    return [(visible(name + path), kind) for name, path, kind in zip(names, paths, types, strict=True)]
 
 
 class HeatGrid(RowTable):
@@ -58,7 +61,7 @@ class HeatGrid(RowTable):
             )
         for row in self.rows_shown:
             cells = (self._cell(column, (row, kind), values) for kind in self.types_shown)
-            self.add_row(*cells, label=Text(shorten(row, 28)))
+            self.add_row(*cells, label=Text(shorten(row, LABEL_WIDTH)))
         self.cursor_coordinate = cursor
 
     @property

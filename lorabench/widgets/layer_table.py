@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
@@ -48,6 +49,7 @@ class LayerTable(RowTable):
         self.columns_shown: tuple[Column, ...] = ()
         self.spectra: list[LayerSpectrum] = []
         self.fitted = False
+        self.short_names = False
         self.left_out = 0
         self.is_pending: Callable[[LayerSpectrum], bool] = lambda _spectrum: False
 
@@ -61,9 +63,12 @@ class LayerTable(RowTable):
         if columns == self.columns_shown and fit == self.fitted and _keys(shown) == _keys(self.spectra):
             self._update(shown)
             return
-        at, name = self.cursor_row, self.current.layer.name if self.current else ""
+        at, was = self.cursor_row, self.current
         self.clear(columns=True)
         self.columns_shown, self.spectra, self.fitted = columns, shown, fit
+        # Without what stands before the depth two of a UNet's blocks would look alike.
+        deep = [s.layer.name for s in shown if s.layer.layer_index is not None]
+        self.short_names = len({before_depth(name) for name in deep}) == 1
         rows = [[self._cell(column, spectrum) for column in columns] for spectrum in shown]
         for place, column in enumerate(columns):
             title = two_lines(column.title)
@@ -77,9 +82,10 @@ class LayerTable(RowTable):
             else:
                 self.add_column(Text(f" {title}"), width=min(width, 60) + 2)
         self.add_rows(rows)
-        names = [spectrum.layer.name for spectrum in shown]
         if shown:
-            self.move_cursor(row=names.index(name) if name in names else min(at, len(shown) - 1))
+            keys = _keys(shown)
+            key = _keys([was])[0] if was else None
+            self.move_cursor(row=keys.index(key) if key in keys else min(at, len(shown) - 1))
 
     def forget(self) -> None:
         """Draw all anew the next time: the theme has changed, or nothing is open."""
@@ -104,8 +110,8 @@ class LayerTable(RowTable):
             text = PENDING
         elif column.name == "verdict":
             return self._verdict(spectrum)
-        elif column.name == "module":
-            text = short_module(spectrum)
+        elif column.name == "module" and self.short_names:
+            text = short_module(text)
         return Text(text, justify="right") if column.numeric else Text(f" {text}", no_wrap=True)
 
     def _verdict(self, spectrum: LayerSpectrum) -> Text:
@@ -117,19 +123,22 @@ class LayerTable(RowTable):
 
 def two_lines(title: str) -> str:
     """Return the title broken at the space that makes its longer line shortest."""
+    if "[" in title:
+        return title.replace(" [", "\n[")
     words = title.split(" ")
     breaks = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
     return "\n".join(min(breaks, key=lambda lines: max(map(len, lines)), default=(title,)))
 
 
-def short_module(spectrum: LayerSpectrum) -> str:
-    """Return the module's path after its layer's number, which has a column of its own."""
-    name = spectrum.layer.name
-    parts = name.split(".")
-    numbers = [at for at, part in enumerate(parts) if part.isdecimal()]
-    if spectrum.layer.layer_index is None or not numbers or numbers[0] == len(parts) - 1:
-        return name
-    return ".".join(parts[numbers[0] + 1 :])
+def before_depth(name: str) -> str:
+    """Return a module's path up to its layer's number (`model.layers.`), all of it where there is none."""
+    return re.split(r"(?<=\.)\d+(?=\.)", name, maxsplit=1)[0]
+
+
+def short_module(name: str) -> str:
+    """Return a module's path after its layer's number, which has a column of its own."""
+    after = name.removeprefix(before_depth(name)).partition(".")[2]
+    return after or name
 
 
 def _keys(spectra: Sequence[LayerSpectrum]) -> list[tuple[str, str, str]]:

@@ -1,12 +1,14 @@
 """`lorabench PATH` as a user meets it: in a terminal, until it is quit."""
 
 import os
+import pty
 import signal
+import subprocess
 
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.terminal import Terminal
+from tests.terminal import COMMAND, Terminal, environment
 
 
 @pytest.mark.parametrize("words", [[], ["open"]])
@@ -28,7 +30,7 @@ def test_the_current_folder_opens_without_a_path(adapter):
 def test_a_user_walks_from_the_folder_to_a_layer_and_its_pictures(adapter):
     terminal = Terminal(adapter.parent, size=(120, 36))
     terminal.wait_for("style-r8")
-    terminal.wait_for("1.24 ± 0.00 over 2 layers")
+    terminal.wait_for("1.24 ± 0.00")
     terminal.type("\r")
     terminal.wait_for("4 of 4 rows")
     terminal.type("/")
@@ -66,3 +68,22 @@ def test_without_torch_on_disk_the_workbench_still_opens(adapter, tmp_path):
     terminal.wait_for("self_attn.q_proj")
     terminal.type("q")
     assert terminal.close() == 0
+
+
+def test_a_terminal_that_goes_without_a_signal_ends_it(adapter):
+    ours, theirs = pty.openpty()
+    # In a session of its own the process is told nothing when the other end is closed.
+    process = subprocess.Popen(
+        [*COMMAND, str(adapter)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env=environment(),
+    )
+    os.close(theirs)
+    painted = b""
+    while b"q_proj" not in painted:
+        painted += os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(20) == 0

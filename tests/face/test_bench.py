@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
+from textual.widgets import Input
 
 from lorabench.app import LorabenchApp
 from lorabench.screens.bench import BenchScreen
@@ -20,7 +24,7 @@ async def test_the_folder_is_listed_as_a_tree_with_states_steps_and_mean_alphas(
         await settled(pilot)
         rows = bench_rows(app)
     assert [row[:3] for row in rows] == [
-        ["damaged", "adapter", "16"],
+        ["damaged", "✘ unreadable", "16"],
         ["new", "○ configured", "—"],
         ["run[1]", "✔ finished", "16"],
         ["checkpoint-500", "· checkpoint", "16"],
@@ -28,9 +32,10 @@ async def test_the_folder_is_listed_as_a_tree_with_states_steps_and_mean_alphas(
     ]
     assert rows[2][4:6] == ["1000", "0.500"]
     assert rows[3][4:6] == ["500", "1.000"]
-    assert rows[0][6] == "—"
+    assert rows[0][6:] == ["—", "—"]
     # Of the four modules three have an alpha: 1.4, 3.0 and a random one.
-    assert 1.5 < float(rows[4][6]) < 5
+    assert 1.5 < float(rows[4][7]) < 5
+    assert float(rows[4][6]) > 100
 
 
 async def test_the_panel_tells_base_files_losses_and_verdicts_of_the_row(workbench: Make) -> None:
@@ -69,14 +74,119 @@ async def test_a_damaged_file_is_a_sentence_and_nothing_is_lost(workbench: Make)
         assert len(bench_rows(app)) == 5
 
 
-async def test_a_run_without_an_adapter_and_a_configuration_says_so(workbench: Make, outputs: Path) -> None:
+async def test_a_run_with_neither_adapter_nor_configuration_says_so(workbench: Make, outputs: Path) -> None:
+    (outputs / "aaa").mkdir()
+    (outputs / "aaa" / "events.jsonl").write_text('{"kind": "started"}\n')
     app = workbench()
     async with app.run_test(size=(120, 36), notifications=True) as pilot:
         await settled(pilot)
-        (outputs / "new" / "run.yaml").rename(outputs / "new" / "events.jsonl")
-        await pilot.press("down", "enter")
+        await pilot.press("enter")
         await until(pilot, lambda: "neither an adapter yet nor a run.yaml" in text_of(app))
         assert isinstance(app.screen, BenchScreen)
+
+
+async def test_a_place_that_may_not_be_read_hides_nothing_else(
+    workbench: Make, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = outputs / "locked"
+    locked.mkdir()
+    real = os.scandir
+
+    def scandir(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path) == locked:
+            raise PermissionError(13, "Permission denied")
+        return real(path)  # type: ignore[return-value]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        rows = bench_rows(app)
+        assert [row[0] for row in rows] == [
+            "damaged",
+            "locked",
+            "new",
+            "run[1]",
+            "checkpoint-500",
+            "style-r16",
+        ]
+        assert rows[1][1] == "✘ unreadable"
+        await pilot.press("down")
+        await until(pilot, lambda: "Permission denied" in detail(app))
+
+
+async def test_an_unforeseen_error_while_reading_is_shown_and_not_swallowed(
+    workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> list[object]:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr("lorabench.screens.listing.list_folder", fail)
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        assert "RuntimeError in folder: the disk is on fire" in text_of(app)
+
+
+async def test_an_unforeseen_error_in_the_analysis_ends_it_with_a_sentence(
+    workbench: Make, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(adapter: object) -> object:
+        raise RuntimeError("no such number")
+
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        monkeypatch.setattr("lorabench.spectra.analysis.spectra_of", fail)
+        app.open_adapter(outputs / "style-r16")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        assert app.analysis.state == "failed"
+        assert "no such number" in text_of(app)
+
+
+async def test_one_adapter_that_cannot_be_coped_with_does_not_end_the_others(
+    workbench: Make, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorabench.adapters import open as opening
+
+    real = opening.open_adapter
+
+    def open_adapter(path: Path) -> object:
+        if path.name == "run[1]":
+            raise ZeroDivisionError("division by zero")
+        return real(path)
+
+    monkeypatch.setattr(opening, "open_adapter", open_adapter)
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        alphas = {row[0]: row[7] for row in bench_rows(app)}
+        assert alphas["run[1]"] == "—"
+        assert float(alphas["style-r16"]) > 1
+
+
+async def test_a_pickle_waits_for_enter_and_then_has_its_numbers(workbench: Make, samples: Path) -> None:
+    app = workbench(samples)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        names = [row[0] for row in bench_rows(app)]
+        at = names.index("legacy-bin-r8")
+        assert bench_rows(app)[at][7] == "↵"
+        await pilot.press(*["down"] * at, "enter")
+        await until(pilot, lambda: app.analysis.state == "done")
+        await pilot.press("1")
+        await until(pilot, lambda: bench_rows(app)[at][7] not in ("↵", "·", "—"))
+
+
+async def test_the_palette_finds_the_screens_own_commands(workbench: Make) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        titles = [command.title for command in app.get_system_commands(app.screen)]
+        assert {"filter (/)", "reload (f5)", "save (s)", "copy path (y)"} <= set(titles)
+        filtering = next(c for c in app.get_system_commands(app.screen) if c.title == "filter (/)")
+        await filtering.callback()  # type: ignore[misc]
+        assert isinstance(app.focused, Input)
 
 
 async def test_the_filter_shows_matching_names_and_esc_shows_all(workbench: Make) -> None:
@@ -88,7 +198,7 @@ async def test_the_filter_shows_matching_names_and_esc_shows_all(workbench: Make
         await pilot.press("enter")
         assert app.focused is not None
         assert app.focused.id == "runs"
-        await pilot.press("slash", "escape")
+        await pilot.press("escape")
         await until(pilot, lambda: len(bench_rows(app)) == 5)
 
 

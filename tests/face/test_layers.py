@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -172,7 +174,7 @@ async def test_h_shows_a_grid_of_layer_and_module_and_o_chooses_its_number(
         await until(pilot, lambda: cells(grid)[0] == ["16"] * 4)
         await pilot.press("right", "enter")
         await until(pilot, lambda: isinstance(app.screen, SpectraScreen))
-        assert app.analysis.module == "model.layers.0.attn.v_proj"
+        assert app.analysis.chosen == ("default", "model.layers.0.attn.v_proj")
 
 
 async def test_the_reason_of_the_verdict_stands_below(workbench: Make, outputs: Path) -> None:
@@ -282,3 +284,101 @@ async def test_without_an_adapter_the_screen_says_what_to_do(workbench: Make) ->
         await until(pilot, lambda: "press 1 and choose one" in text_of(app))
         await pilot.press("h", "f", "w", "o", "escape", "y", "enter")
         assert "press 1 and choose one" in text_of(app)
+
+
+async def test_names_that_would_command_a_terminal_are_shown_in_table_and_grid(
+    workbench: Make, tmp_path: Path
+) -> None:
+    evil = "q\x1b]0;PWNED\x07[/x]\u202e"
+    a, b = np.ones((4, 8), np.float32), np.ones((8, 4), np.float32)
+    tensors = {
+        f"base_model.model.model.layers.{layer}.{evil}.{part}.weight": value
+        for layer in range(2)
+        for part, value in (("lora_A", a), ("lora_B", b))
+    }
+    (tmp_path / "evil").mkdir()
+    save_file(tensors, tmp_path / "evil" / "adapter_model.safetensors")
+    app = workbench(tmp_path)
+    async with layers_of(app, tmp_path / "evil", (140, 36)) as pilot:
+        assert column(app, "module") == ["q␛]0;PWNED␇[/x]\\u{202e}"] * 2
+        await pilot.press("h", "o", "escape")
+        grid = app.screen.query_one(HeatGrid)
+        await until(pilot, lambda: grid.row_count == 2)
+        assert all(text.isprintable() for text in (*grid.types_shown, *grid.rows_shown))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, SpectraScreen))
+        assert "\x1b" not in text_of(app)
+
+
+async def test_several_adapters_of_one_file_are_kept_apart(workbench: Make, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for adapter, size in (("one", 1.0), ("two", 10.0)):
+        for module in ("q_proj", "v_proj"):
+            prefix = f"base_model.model.model.layers.0.attn.{module}"
+            tensors[f"{prefix}.lora_A.{adapter}.weight"] = rng.standard_normal((4, 8)).astype(np.float32)
+            tensors[f"{prefix}.lora_B.{adapter}.weight"] = size * rng.standard_normal((8, 4)).astype(
+                np.float32
+            )
+    (tmp_path / "both").mkdir()
+    save_file(tensors, tmp_path / "both" / "adapter_model.safetensors")
+    app = workbench(tmp_path)
+    async with layers_of(app, tmp_path / "both", (140, 36)) as pilot:
+        assert sorted(column(app, "adapter")) == ["one", "one", "two", "two"]
+        last = table(app).spectra[3]
+        await pilot.press("h")
+        grid = app.screen.query_one(HeatGrid)
+        await until(pilot, lambda: sorted(grid.rows_shown) == ["one 0", "two 0"])
+        await pilot.press("h", "G", "enter")
+        await until(pilot, lambda: isinstance(app.screen, SpectraScreen))
+        assert app.analysis.spectra["ΔW"][app.analysis.position] is last
+        await pilot.press("left", "left", "left", "left")
+        await until(pilot, lambda: app.analysis.spectra["ΔW"][app.analysis.position] is last)
+
+
+async def test_saving_with_a_broken_filter_offers_the_picture(workbench: Make, outputs: Path) -> None:
+    app = workbench()
+    async with layers_of(app, outputs / "style-r16", (140, 36)) as pilot:
+        await pilot.press("slash", *"r<", "enter", "s")
+        await until(pilot, lambda: isinstance(app.screen, SaveDialog))
+        assert list(app.screen.endings) == [".svg"]  # type: ignore[attr-defined]
+
+
+async def test_the_saved_table_has_the_ends_of_the_interval(
+    workbench: Make, outputs: Path, tmp_path: Path
+) -> None:
+    app = workbench()
+    async with layers_of(app, outputs / "style-r16", (140, 36)):
+        app.screen.writers()[".csv"][1](tmp_path / "t.csv")  # type: ignore[attr-defined]
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert all(float(r["alpha_low"]) < float(r["alpha"]) < float(r["alpha_high"]) for r in rows if r["alpha"])
+
+
+async def test_the_arrows_scroll_whole_columns(workbench: Make, outputs: Path) -> None:
+    app = workbench()
+    async with layers_of(app, outputs / "style-r16", (80, 24)) as pilot:
+        widths = [shown.get_render_width(table(app)) for shown in table(app).ordered_columns[2:]]
+        await pilot.press("right")
+        assert table(app).scroll_x == widths[0]
+        await pilot.press("right")
+        assert table(app).scroll_x == widths[0] + widths[1]
+        await pilot.press("left", "left", "left")
+        assert table(app).scroll_x == 0
+
+
+async def test_the_grid_shows_norms_where_no_layer_has_an_alpha(workbench: Make, samples: Path) -> None:
+    app = workbench()
+    async with layers_of(app, samples / "fresh-r8", (140, 36)) as pilot:
+        await pilot.press("h")
+        await until(pilot, lambda: "grid of ‖ΔW‖" in foot(app))
+
+
+async def test_a_unets_blocks_are_told_apart(workbench: Make, shared_data: Path) -> None:
+    app = workbench()
+    async with layers_of(app, shared_data / "adapters" / "sd-unet-r4-dead-layers", (120, 36)) as pilot:
+        names = column(app, "module")
+        assert len(set(names)) == len(names) == 128
+        await pilot.press("h")
+        grid = app.screen.query_one(HeatGrid)
+        await until(pilot, lambda: grid.row_count == 16)
+        assert all(len(row) == 8 and "" not in row for row in cells(grid))

@@ -66,10 +66,11 @@ def test_lines_that_are_no_events_are_passed_over(tmp_path: Path, line: str) -> 
 def test_losses_that_are_not_finite_numbers_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text(
         '{"kind":"log","step":1,"loss":NaN}\n{"kind":"log","step":2,"loss":"x"}\n{"kind":"log","step":3,"loss":1}\n'
+        '{"kind":"log","step":4,"loss":1' + "0" * 400 + "}\n"
     )
     found = read_history(tmp_path)
     assert found is not None
-    assert (found.step, found.losses) == (3, ((3, 1.0),))
+    assert (found.step, found.losses) == (4, ((3, 1.0),))
 
 
 def test_a_long_events_file_is_read_at_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,3 +111,11 @@ def test_a_checkpoint_of_the_real_trainer_tells_step_and_losses(shared_data: Pat
     assert (found.state, found.step) == ("checkpoint", 1000)
     assert len(found.losses) >= 2
     assert found.losses[-1][0] <= 1000
+
+
+def test_a_place_that_may_not_be_read_has_no_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert read_history(tmp_path) is None

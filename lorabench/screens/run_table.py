@@ -1,0 +1,124 @@
+"""The table of the bench: one line a run, an adapter or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.console import JustifyMethod
+from rich.text import Text
+
+from lorabench.errors import LorabenchError
+from lorabench.screens.facts import dash, previewed, targets_text
+from lorabench.text import shorten, visible
+from lorabench.widgets.row_table import RowTable
+
+if TYPE_CHECKING:
+    from lorabench.screens.listing import Row
+    from lorabench.spectra.report import Summary
+
+STATE_MARKS = {
+    "finished": "✔ finished",
+    "stopped": "■ stopped",
+    "failed": "✘ failed",
+    "unfinished": "▲ unfinished",
+    "configured": "○ configured",
+    "checkpoint": "· checkpoint",
+    "adapter": "  adapter",
+    "folder": "▾ folder",
+    "unreadable": "✘ unreadable",
+}
+COMING = "·"
+ON_ENTER = "↵"
+TARGETS_WIDTH = 10
+
+
+class Title(NamedTuple):
+    """A column: its title, width and side; `wide` ones are left out of a narrow terminal."""
+
+    name: str
+    width: int
+    justify: JustifyMethod = "right"
+    wide: bool = False
+
+
+TITLES = (
+    Title("name", 0, "left"),
+    Title("state", 12, "left"),
+    Title("r", 4),
+    Title("targets", TARGETS_WIDTH, "left"),
+    Title("step", 5),
+    Title("loss", 5),
+    Title("‖ΔW‖", 6, wide=True),
+    Title("α", 4),
+)
+
+
+class RunTable(RowTable):
+    """Rows of a folder, filled in as their adapters are analysed."""
+
+    def __init__(self) -> None:
+        super().__init__(id="runs", cursor_type="row", zebra_stripes=True)
+        self.border_title = "runs and adapters"
+        self.shown: list[Row] = []
+        self.titles: tuple[Title, ...] = TITLES
+        self.name_width = 16
+        self.summaries: dict[Path, Summary | LorabenchError] = {}
+
+    def show(self, rows: Sequence[Row], total: int) -> None:
+        """Write the table anew: after reading, filtering, or a change of width."""
+        at = self.cursor_row
+        self.shown = list(rows)
+        self.titles = tuple(title for title in TITLES if self.app.size.width >= 100 or not title.wide)
+        taken = sum(title.width + 2 for title in self.titles)
+        self.name_width = max(16, self.size.width - taken - 1)
+        self.clear(columns=True)
+        for title in self.titles:
+            heading = Text(title.name, justify=title.justify)
+            self.add_column(heading, width=title.width or self.name_width, key=title.name)
+        for row in self.shown:
+            self.add_row(*self.cells(row), key=str(row.path))
+        self.move_cursor(row=at)
+        self.border_subtitle = f"{len(self.shown)} of {total}" if len(self.shown) < total else str(total)
+
+    @property
+    def current(self) -> Row | None:
+        """The row under the cursor."""
+        return self.shown[self.cursor_row] if 0 <= self.cursor_row < len(self.shown) else None
+
+    def add_summary(self, path: Path, outcome: Summary | LorabenchError) -> None:
+        """Fill in what the analysis of an adapter gave."""
+        self.summaries[path] = outcome
+        row = next((row for row in self.shown if row.path == path), None)
+        if row is not None and str(path) in self.rows:
+            for title, cell in zip(self.titles, self.cells(row), strict=True):
+                self.update_cell(str(path), title.name, cell)
+
+    def cells(self, row: Row) -> list[Text]:
+        """The cells of a row; whatever comes from a file is shown as plain text."""
+        texts = self._texts(row)
+        return [Text(texts[title.name], no_wrap=True, justify=title.justify) for title in self.titles]
+
+    def _texts(self, row: Row) -> dict[str, str]:
+        location, history = row.location, row.history
+        summary = self.summaries.get(row.path)
+        read = summary if not isinstance(summary, LorabenchError) else None
+        indent = "  " * row.depth
+        unknown = self._unknown(row)
+        return {
+            "name": indent + shorten(visible(row.name), self.name_width - len(indent)),
+            "state": STATE_MARKS["unreadable" if isinstance(summary, LorabenchError) else row.state],
+            "r": dash(location.rank if location else None),
+            "targets": targets_text(row, TARGETS_WIDTH),
+            "step": dash(history.step if history else None),
+            "loss": dash(history.loss if history else None, ".3f"),
+            "‖ΔW‖": unknown if read is None else dash(read.norm, ".4g"),
+            "α": unknown if read is None else dash(read.alpha.mean if read.alpha else None, ".2f"),
+        }
+
+    def _unknown(self, row: Row) -> str:
+        """What stands for a number: to come by itself, to come on enter, or none."""
+        if row.path in self.summaries or row.location is None or not row.location.files:
+            return dash(None)
+        return COMING if previewed(row) else ON_ENTER
