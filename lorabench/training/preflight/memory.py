@@ -127,8 +127,7 @@ def estimate(
     - optimizer: see `steps.optimizer_bytes`; a paged one may lie in the host's memory altogether.
     - activations: counted on fake tensors (activations.py). The backward pass adds gradients of what it goes
       through: at the most as much as the largest layer keeps.
-    - logits: SFTTrainer 1.16 never forms batch × length × vocabulary, but tiles of 4,096 × 32,768, and keeps
-      the hidden states' gradient in float32 (trl.kernels.chunked_logprob); tiles are copied up to four times.
+    - logits: see `_logits`.
     - overhead: the CUDA context and its kernels ("Model training anatomy",
       https://huggingface.co/docs/transformers/model_memory_anatomy: 1.3 GB on an old V100), or Python and its
       libraries; and at the most a tenth of all for what the allocator cannot use.
@@ -139,20 +138,33 @@ def estimate(
     base = weight_bytes(model, setting)
     least, most = _activations(config, lora, model, setting.run)
     kept = least.kept(setting.checkpointing), most.kept(setting.checkpointing) + most.largest_layer
-    tokens, vocabulary = setting.batch * setting.length, int(config.get_text_config().vocab_size)
-    tile = min(tokens, _TILE[0]) * min(vocabulary, _TILE[1])
-    hidden = tokens * int(config.get_text_config().hidden_size) * 4
     parts: dict[str, Band] = {
         "weights": (base, base),
         "adapter": (adapter, adapter),
         "gradients": (adapter, adapter),
         "optimizer": (0.0 if setting.paged else optimizer, optimizer),
         "activations": kept,
-        "logits": (tile * 2.0 + hidden, tile * 16.0 + hidden),
+        "logits": _logits(config, setting),
     }
     low, high = _CONTEXT_GPU if setting.gpu else _CONTEXT_CPU
     parts["overhead"] = low, high + 0.1 * total(parts)[1]
     return parts
+
+
+def _logits(config: PretrainedConfig, setting: Setting) -> Band:
+    """Bytes for the loss: SFTTrainer 1.16 never forms batch × length × vocabulary (trl.kernels.chunked_logprob).
+
+    It scores up to 4,096 tokens at a time in one buffer of 32,768 words, however small the vocabulary, and keeps
+    the hidden states' gradient in float32. Triton works in the buffer itself, and on the trained tokens alone,
+    which may be few; without a GPU five tiles in float32 stand beside it.
+    """
+    text = config.get_text_config()
+    tokens = setting.batch * setting.length
+    width = _WIDTHS[setting.autocast or setting.dtype]
+    buffer = min(tokens, _TILE[0]) * _TILE[1] * width
+    tiles = min(tokens, _TILE[0]) * min(int(text.vocab_size), _TILE[1]) * 4 * 5
+    gradient = tokens * int(text.hidden_size) * 4
+    return (0.0, buffer + gradient) if setting.gpu else (float(buffer), buffer + tiles + gradient)
 
 
 def weight_bytes(model: MetaModel, setting: Setting) -> float:

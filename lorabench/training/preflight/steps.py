@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from lorabench.training.config.run_config import RunConfig
 
 CHECK = "steps"
-# Scheduler, trainer_state.json, training_args.bin, README.md, the random generators' state: bytes, as saved.
-_SMALL_FILES = 40_000
+# Bytes of the small files: adapter_config.json, trainer_state.json, training_args.bin, README.md; and, to go on
+# from it, the scheduler, the random generators' state and what optimizer.pt holds beside its states.
+_SMALL_FILES, _STATE_FILES = 16_000, 24_000
 _STATES = {
     "adamw": 2.0,
     "adam": 2.0,
@@ -187,7 +188,7 @@ def checkpoint_bytes(config: RunConfig, trainable: int) -> float:
     width = adapter_width(config)
     if config.get("save_only_model"):
         return trainable * width + _SMALL_FILES
-    return trainable * (width + optimizer_bytes(config, width)) + _SMALL_FILES
+    return trainable * (width + optimizer_bytes(config, width)) + _SMALL_FILES + _STATE_FILES
 
 
 def adapter_width(config: RunConfig) -> int:

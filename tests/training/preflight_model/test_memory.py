@@ -1,0 +1,183 @@
+"""Memory: the band holds the peak of real trainings, and each part is what its formula says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lorabench.runs.device import Device
+from lorabench.training.config.run_config import RunConfig
+from lorabench.training.preflight.activations import Pass, by_formula, dimensions, trace
+from lorabench.training.preflight.memory import (
+    Setting,
+    estimate,
+    memory_findings,
+    setting_of,
+    total,
+    weight_bytes,
+)
+from lorabench.training.preflight.meta_model import MetaModel, meta_model
+from lorabench.training.preflight.model_source import source_of
+from tests.training.preflight_model.architectures import LLAMA_2_7B, MIXTRAL_8X7B, QWEN_2_5_05B
+from tests.training.preflight_model.conftest import Configure
+from tests.training.preflight_model.trained import LiveBytes, rows, trainer_of
+
+GB = 1_000_000_000
+
+
+def looked_at(config: RunConfig) -> tuple[Any, Any, MetaModel]:
+    source, lora = source_of(config), config.peft_config()
+    return source.config, lora, meta_model(source.config, lora)
+
+
+def on_a_gpu(**changes: Any) -> Setting:
+    fields: dict[str, Any] = {
+        "batch": 4,
+        "length": 1024,
+        "packed": False,
+        "dtype": "bfloat16",
+        "autocast": "bfloat16",
+        "bits": 16,
+        "nested": False,
+        "checkpointing": True,
+        "attention": None,
+        "adapter": 4,
+        "optimizer": 8.0,
+        "paged": False,
+        "gpu": True,
+    }
+    return Setting(**(fields | changes))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("batch", [4, 32])
+def test_the_band_holds_the_peak_of_a_real_training(
+    configure: Configure, samples: Path, batch: int, checkpointing: bool
+) -> None:
+    config = configure(
+        samples / "demo-model",
+        per_device_train_batch_size=batch,
+        gradient_checkpointing=checkpointing,
+        lora_dropout=0.05,
+        max_length=256,
+        max_steps=2,
+        save_strategy="no",
+    )
+    trainer = trainer_of(config, rows(samples, batch))
+    longest = max(len(row["input_ids"]) for row in trainer.train_dataset)
+    with LiveBytes([*trainer.model.parameters(), *trainer.model.buffers()]) as live:
+        trainer.train()
+    model = looked_at(config)
+    parts = dict(estimate(*model, setting_of(config, model[0], longest)))
+    for known in ("weights", "adapter", "overhead"):  # there before, or no tensors
+        del parts[known]
+    low, high = total(parts)
+    assert low <= live.peak <= high
+    assert high < 1.4 * low
+
+
+@pytest.mark.parametrize("autocast", [None, "bfloat16"])
+def test_what_the_trace_counts_is_what_autograd_saves(
+    configure: Configure, samples: Path, autocast: str | None
+) -> None:
+    """The same pass on real tensors: every storage that is saved, counted once, parameters not at all."""
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = configure(samples / "demo-model", lora_dropout=0.05)
+    run = Pass(3, 50, "float32", autocast, gpu=False)
+    traced = trace(*looked_at(config), run)
+    base = AutoModelForCausalLM.from_pretrained(samples / "demo-model", dtype=torch.float32)
+    decoder = get_peft_model(base, config.peft_config()).train().base_model.model.model
+    saved = {parameter.untyped_storage()._cdata: (0, None) for parameter in decoder.parameters()}
+
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        saved.setdefault(storage._cdata, (storage.nbytes(), storage))
+        return tensor
+
+    bf16 = torch.autocast("cpu", torch.bfloat16, enabled=autocast is not None)
+    with bf16, torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        decoder(torch.ones(3, 50, dtype=torch.long), attention_mask=torch.ones(3, 50), use_cache=False)
+    assert traced is not None
+    assert traced.kept(False) == pytest.approx(sum(size for size, _ in saved.values()), rel=0.03)
+
+
+def test_weights_take_their_width_and_quantized_ones_theirs(configure: Configure) -> None:
+    _, _, model = looked_at(configure(LLAMA_2_7B))
+    embeddings_and_norms = 2 * 32000 * 4096 + 65 * 4096
+    linear = 6_738_415_616 - embeddings_and_norms
+    assert weight_bytes(model, on_a_gpu()) == 2 * 6_738_415_616
+    assert weight_bytes(model, on_a_gpu(dtype="float32")) == 4 * 6_738_415_616
+    assert weight_bytes(model, on_a_gpu(bits=8)) == linear + 2 * embeddings_and_norms
+    assert weight_bytes(model, on_a_gpu(bits=4)) == 0.5625 * linear + 2 * embeddings_and_norms
+    assert weight_bytes(model, on_a_gpu(bits=4, nested=True)) == pytest.approx(
+        (0.5 + 0.127 / 8) * linear + 2 * embeddings_and_norms
+    )
+
+
+def test_a_mixtures_experts_are_not_quantized(configure: Configure) -> None:
+    _, _, model = looked_at(configure(MIXTRAL_8X7B))
+    assert weight_bytes(model, on_a_gpu(bits=4)) > 2 * 45_097_156_608
+
+
+def test_adapter_gradients_and_optimizer_follow_the_trained_parameters(configure: Configure) -> None:
+    config, lora, model = looked_at(configure(LLAMA_2_7B))
+    parts = estimate(config, lora, model, on_a_gpu())
+    assert parts["adapter"] == parts["gradients"] == (4 * 19_988_480, 4 * 19_988_480)
+    assert parts["optimizer"] == (8 * 19_988_480, 8 * 19_988_480)
+    assert estimate(config, lora, model, on_a_gpu(paged=True))["optimizer"] == (0, 8 * 19_988_480)
+
+
+def test_activations_grow_with_the_batch_and_shrink_with_checkpointing(configure: Configure) -> None:
+    config, lora, model = looked_at(configure(LLAMA_2_7B))
+
+    def activations(**changes: Any) -> float:
+        return estimate(config, lora, model, on_a_gpu(**changes))["activations"][0]
+
+    assert activations(batch=8) == pytest.approx(2 * activations(), rel=0.01)
+    assert activations(checkpointing=False) > 10 * activations()
+    assert activations(checkpointing=False, attention="eager") > 1.5 * activations(checkpointing=False)
+    assert activations(checkpointing=False, dtype="float32") > 1.4 * activations(checkpointing=False)
+
+
+def test_the_formula_for_what_cannot_be_traced_is_of_the_traced_size(configure: Configure) -> None:
+    config, lora, model = looked_at(configure(LLAMA_2_7B, lora_dropout=0))
+    run = on_a_gpu().run
+    traced = trace(config, lora, model, run)
+    least, most = by_formula(**dimensions(config), run=run)
+    assert traced is not None
+    assert least.kept(False) < traced.kept(False) < 1.2 * most.kept(False)
+
+
+def test_a_small_device_is_told_with_the_mends_that_help(configure: Configure) -> None:
+    config = configure(QWEN_2_5_05B, gradient_checkpointing=False, per_device_train_batch_size=16)
+    (wrong,) = memory_findings(config, device=Device("a small one", GB, 5 * GB))
+    assert wrong.level == "error"
+    assert "of 4.0 GB free: it does not fit; checkpointing would save" in wrong.message
+    assert wrong.mend is not None
+    assert wrong.mend.changes == {"gradient_checkpointing": True}
+    (large,) = memory_findings(config, device=Device("a large one", 0, 1000 * GB))
+    assert (large.level, large.mend) == ("ok", None)
+    for part in ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "overhead"):
+        assert f"{part}: " in large.detail
+    (unknown,) = memory_findings(config, device=Device("CPU", None, None))
+    assert unknown.level == "ok"
+    assert " free" not in unknown.message
+
+
+def test_a_mend_keeps_the_effective_batch(configure: Configure) -> None:
+    config = configure(QWEN_2_5_05B, per_device_train_batch_size=6, gradient_accumulation_steps=2)
+    (found,) = memory_findings(config, device=Device("none", 0, GB))
+    assert "batch 3 × 4 would save" in found.detail
+
+
+def test_rows_shorter_than_max_length_take_less(configure: Configure) -> None:
+    config = configure(QWEN_2_5_05B, max_length=2048)
+    model = source_of(config).config
+    assert setting_of(config, model).length == 2048
+    assert setting_of(config, model, 300).length == 300
+    assert setting_of(config, model, 9000).length == 2048
