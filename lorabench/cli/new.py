@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from lorabench.cli.output import Field, Page
@@ -13,8 +14,8 @@ from lorabench.training.config.presets import new_run, preset_named
 
 def new(folder: Path, preset: str, model: str | None, data: str | None) -> str:
     """Write a run.yaml into a folder; return what to do with it."""
-    path = visible(new_run(folder, preset_named(preset), model=model, data=data))
-    return f"{path}\nlorabench check {path}\ntrl sft --config {path}\n"
+    path = shlex.quote(visible(new_run(folder, preset_named(preset), model=model, data=data)))
+    return f"lorabench check {path}\ntrl sft --config {path}\n"
 
 
 def list_fields(page: Page) -> str:

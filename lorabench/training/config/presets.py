@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 
 from lorabench.resources import resource
+from lorabench.runs.history import RUN_FILE
 from lorabench.text import visible
 from lorabench.training.config.field import ConfigError
 from lorabench.training.config.fields import FIELDS
 from lorabench.training.config.saving import write_text
 
-RUN_FILE = "run.yaml"
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 READERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 """What `datasets` calls the reader of a single file; `dataset_name` takes folders and hub names only."""
