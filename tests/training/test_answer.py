@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from lorabench.errors import AdapterError, NotFound
 from lorabench.training.demo.adapters import load_base
@@ -43,7 +44,7 @@ def test_the_base_model_knows_nearly_every_fact(samples: Path) -> None:
 
 
 def test_a_folder_without_model_or_adapter_is_named(samples: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="holds no model"):
+    with pytest.raises(NotFound, match=r"holds no model\. config\.json should be in it\."):
         answer(tmp_path, None, "What is 1 plus 1?")
     with pytest.raises(NotFound, match="holds no PEFT adapter"):
         answer(samples / "demo-model", tmp_path, "What is 1 plus 1?")
@@ -64,4 +65,28 @@ def test_an_adapter_of_another_model_is_refused_in_a_sentence(samples: Path, tmp
         (folder / "adapter_config.json").write_text(json.dumps(changed))
         (folder / "adapter_model.safetensors").write_bytes(data)
         with pytest.raises(AdapterError, match=f"{name} does not load on this model: ."):
+            answer(samples / "demo-model", folder, "What is 1 plus 1?")
+
+
+def test_an_adapter_that_fits_the_model_in_part_does_not_answer_for_it(samples: Path, tmp_path: Path) -> None:
+    clean = samples / "style-clean-r16"
+    tensors = load_file(clean / "adapter_model.safetensors")
+    first = min(tensors)
+    fewer = {name: tensor for name, tensor in tensors.items() if name != first}
+    other_layer = first.replace("layers.0", "layers.99")
+    changes = {
+        "fewer": (fewer, "it has no base_model"),
+        "of-another-base": ({f"x.{name}": tensor for name, tensor in tensors.items()}, r"it has no .* more"),
+        "deeper": (
+            tensors | {other_layer: tensors[first].clone()},
+            r"the model has no place for .*layers\.99",
+        ),
+    }
+    assert other_layer != first
+    for name, (changed, says) in changes.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "adapter_config.json").write_bytes((clean / "adapter_config.json").read_bytes())
+        save_file(changed, folder / "adapter_model.safetensors")
+        with pytest.raises(AdapterError, match=f"{name} does not load on this model: {says}"):
             answer(samples / "demo-model", folder, "What is 1 plus 1?")

@@ -7,7 +7,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -39,15 +39,29 @@ def answer(model_folder: Path, adapter_folder: Path | None, question: str) -> st
         return greedy_answer(model, tokenizer, question)
 
 
-def _adapted(model: Any, folder: Path) -> PeftModel:
+def _adapted(model: Any, folder: Path) -> Any:
     try:
-        return PeftModel.from_pretrained(model, folder)
+        adapted: Any = get_peft_model(model, PeftConfig.from_pretrained(str(folder)))
+        loaded: Any = adapted.load_adapter(folder, "default")
     except _DOES_NOT_FIT as error:
-        first_line = visible(str(error).strip().partition("\n")[0])
-        raise AdapterError(
-            f"{visible(folder)} does not load on this model: {first_line}",
-            "The demo model takes only adapters that were trained on it.",
-        ) from error
+        raise _does_not_load(folder, str(error).strip().partition("\n")[0]) from error
+    # PEFT leaves what is missing as it was initialised, which changes nothing, and drops what is too much.
+    if loaded.missing_keys:
+        raise _does_not_load(folder, f"it has no {_some(loaded.missing_keys)}.")
+    if loaded.unexpected_keys:
+        raise _does_not_load(folder, f"the model has no place for {_some(loaded.unexpected_keys)}.")
+    return adapted
+
+
+def _does_not_load(folder: Path, reason: str) -> AdapterError:
+    return AdapterError(
+        f"{visible(folder)} does not load on this model: {visible(reason)}",
+        "The demo model takes only adapters that were trained on it.",
+    )
+
+
+def _some(keys: list[str]) -> str:
+    return f"{keys[0]} and {len(keys) - 1} more" if len(keys) > 1 else keys[0]
 
 
 def greedy_answer(model: Any, tokenizer: PreTrainedTokenizerBase, question: str) -> str:
@@ -66,4 +80,4 @@ def greedy_answer(model: Any, tokenizer: PreTrainedTokenizerBase, question: str)
 
 def _require(file: Path, what: str) -> None:
     if not file.is_file():
-        raise NotFound(f"{visible(file.parent)} holds no {what}.", f"It should have a {file.name}.")
+        raise NotFound(f"{visible(file.parent)} holds no {what}.", f"{file.name} should be in it.")
