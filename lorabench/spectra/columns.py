@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lorabench.spectra.model import Alpha, LayerSpectrum
+from lorabench.spectra.verdict import written_interval
 from lorabench.text import visible
 
 Value = str | int | float | None
@@ -99,8 +100,7 @@ def pick(columns: Sequence[Column], names: str) -> tuple[Column, ...]:
 def _alpha_with_interval(spectrum: LayerSpectrum) -> str:
     alpha = spectrum.alpha
     assert alpha is not None
-    high = f"{alpha.high:.2f}" if math.isfinite(alpha.high) else "∞"
-    return f"{alpha.fit.alpha:.2f} [{alpha.low:.2f}, {high}]"
+    return f"{alpha.fit.alpha:.2f} {written_interval(alpha.low, alpha.high)}"
 
 
 def _shape(spectrum: LayerSpectrum) -> str:

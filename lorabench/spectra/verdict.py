@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lorabench.spectra.model import Alpha, Part, Verdict
 
 HEAVY, RANDOM = 2.0, 6.0
@@ -14,6 +16,11 @@ FEWEST = 10
 """With fewer points in the tail any steep spectrum, geometric or log-normal, passes for a power law."""
 
 
+def written_interval(low: float, high: float) -> str:
+    """Write two ends as every table and sentence does: `[1.20, 1.56]`, `∞` where there is no upper end."""
+    return f"[{low:.2f}, {high:.2f}]" if math.isfinite(high) else f"[{low:.2f}, ∞]"
+
+
 def judge(alpha: Alpha | None, points: int, part: Part = "ΔW") -> Verdict:
     """Return the verdict on a layer that is alive, of which `points` eigenvalues stand above rounding.
 
@@ -24,7 +31,7 @@ def judge(alpha: Alpha | None, points: int, part: Part = "ΔW") -> Verdict:
         few = "1 eigenvalue stands" if points == 1 else f"{points} equal eigenvalues stand"
         return Verdict("undecided", f"{few} above rounding: a power law needs two that differ.")
     value, tail = alpha.fit.alpha, alpha.fit.tail
-    known = f"alpha {value:.3g}, 90 % interval {alpha.low:.3g}–{alpha.high:.3g},"
+    known = f"alpha {value:.2f}, 90 % interval {written_interval(alpha.low, alpha.high)},"
     as_noise = alpha.null_low <= value <= alpha.null_high
     borders = (HEAVY,) if as_noise else (HEAVY, RANDOM)
     spanned = " and ".join(f"{border:g}" for border in borders if alpha.low < border < alpha.high)
@@ -38,7 +45,7 @@ def judge(alpha: Alpha | None, points: int, part: Part = "ΔW") -> Verdict:
         )
     if as_noise:
         untrained = "B·A" if part == "ΔW" else part
-        band = f"{alpha.null_low:.3g}–{alpha.null_high:.3g}"
+        band = written_interval(alpha.null_low, alpha.null_high)
         return Verdict("random-like", f"{known} lies where 90 % of untrained {untrained} lie, {band}.")
     if value > RANDOM:
         return Verdict("random-like", f"{known} is above {RANDOM:g}: no heavier a tail than noise has.")

@@ -69,7 +69,9 @@ def test_an_unreadable_layer_has_no_numbers_at_all(spectra):
 
 def test_alpha_is_written_with_its_interval(spectra):
     alpha = spectra[0].alpha
-    assert text("alpha", spectra[0]) == f"{alpha.fit.alpha:.2f} [{alpha.low:.2f}, {alpha.high:.2f}]"
+    interval = f"[{alpha.low:.2f}, {alpha.high:.2f}]"
+    assert text("alpha", spectra[0]) == f"{alpha.fit.alpha:.2f} {interval}"
+    assert f"alpha {alpha.fit.alpha:.2f}, 90 % interval {interval}, " in text("reason", spectra[0])
 
 
 def test_every_text_but_long_ones_fits_its_width(spectra):

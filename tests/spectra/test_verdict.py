@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -55,14 +56,20 @@ def test_eight_geometric_singular_values_have_a_narrow_alpha_below_two_and_no_ve
     assert judge(Alpha(fit, low, high, 3.3, 5.0), 8).word == "undecided"
 
 
+def test_an_interval_without_an_upper_end_says_so():
+    assert "alpha 9.50, 90 % interval [6.50, ∞], is above 6" in judge(alpha(9.5, 6.5, math.inf), 64).reason
+
+
 def test_an_undecided_layer_says_which_borders_its_interval_spans():
     reason = judge(alpha(3.1, 1.8, 7.2), 64).reason
-    expected = "alpha 3.1, 90 % interval 1.8–7.2, spans 2 and 6: 40 points in the tail are too few to tell."
+    expected = (
+        "alpha 3.10, 90 % interval [1.80, 7.20], spans 2 and 6: 40 points in the tail are too few to tell."
+    )
     assert reason == expected
 
 
 def test_a_random_like_layer_says_where_noise_lies():
-    assert judge(alpha(5.0, 4.1, 5.9, (4.25, 9.5)), 64).reason.endswith("untrained B·A lie, 4.25–9.5.")
+    assert judge(alpha(5.0, 4.1, 5.9, (4.25, 9.5)), 64).reason.endswith("untrained B·A lie, [4.25, 9.50].")
     assert "untrained A lie" in judge(alpha(5.0, 4.1, 5.9, (4.25, 9.5)), 64, part="A").reason
 
 
