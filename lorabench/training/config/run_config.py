@@ -111,15 +111,14 @@ class RunConfig:
     def precision(self) -> str:
         """`auto`, `bf16`, `fp16` or `fp32`: what the file asks for.
 
-        A `bf16: true` or `fp16: true` counts more than our `auto`. A file that says nothing is auto as well:
-        TRL would take bf16, which is what auto chooses wherever bf16 works well.
+        A `bf16: true` or `fp16: true` counts more than our `auto`. A file without `bf16: false` is auto as
+        well: TRL would take bf16, which is what auto chooses wherever bf16 works well.
         """
         if self._at("bf16") is True:
             return "bf16"
         if self._at("fp16") is True:
             return "fp16"
-        said = {"bf16", "fp16"} & self.values.keys()
-        return "auto" if self._ours.get("precision") == "auto" or not said else "fp32"
+        return "fp32" if self._at("bf16") is False and self._ours.get("precision") != "auto" else "auto"
 
     def get(self, name: str) -> Any:
         """Return a field's value as TRL will see it: the file's or, where that is not valid, the default.
@@ -131,8 +130,11 @@ class RunConfig:
         """
         if name == "precision":
             return self.precision
+        return self._at(self._name_here(name))
+
+    def _name_here(self, name: str) -> str:
         newer = _SAME_NOW.get(name, name)
-        return self._at(newer if newer in self.values else name)
+        return newer if newer in self.values else name
 
     def _at(self, name: str) -> Any:
         field = _field(name)
@@ -168,7 +170,8 @@ class RunConfig:
                 if value == "fp16" or "fp16" in self.values:
                     paths[("fp16",)] = value == "fp16"
             else:
-                paths[(name,)] = REMOVED if value is None and not _takes_null(name) else value
+                here = self._name_here(name)
+                paths[(here,)] = REMOVED if value is None and not _takes_null(here) else value
         self._document = change(
             self._document,
             {path: value for path, value in paths.items() if value is not REMOVED or self._holds(path)},
@@ -237,8 +240,11 @@ class RunConfig:
         if not isinstance(env, Mapping):
             return FieldProblem("env", "env must hold environment variables.", allowed, line=line)
         ours = env.get(OUR_KEY, {})
-        unknown = sorted(set(ours) - {"precision", "lora"}) if isinstance(ours, Mapping) else []
-        if not isinstance(ours, Mapping) or not isinstance(ours.get("lora", {}), Mapping) or unknown:
+        if not (
+            isinstance(ours, Mapping)
+            and isinstance(ours.get("lora", {}), Mapping)
+            and ours.keys() <= {"precision", "lora"}
+        ):
             return FieldProblem(
                 "env",
                 f"env: {OUR_KEY}: may hold precision: and lora:, a mapping, only.",

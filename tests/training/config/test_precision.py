@@ -40,7 +40,8 @@ def test_what_the_file_asks_for_is_taken(wanted):
         ("bf16: true", "bf16"),
         ("fp16: true", "fp16"),
         ("bf16: false", "fp32"),
-        ("fp16: false", "fp32"),
+        ("fp16: false", "auto"),  # TRL takes bf16
+        ("bf16: null", "auto"),
         ("bf16: false\nenv: {LORABENCH: {precision: auto}}", "auto"),
         ("bf16: true\nenv: {LORABENCH: {precision: auto}}", "bf16"),
         ("fp16: 'true'\nenv: {LORABENCH: {precision: auto}}", "fp16"),

@@ -104,6 +104,7 @@ def test_a_lora_field_among_trls_is_moved_by_its_mend():
         ("load_in_4bit: true\nload_in_8bit: true\n", "load_in_8bit"),
         ("env: 3\n", "env"),
         ("env: {LORABENCH: auto}\n", "env"),
+        ("env: {LORABENCH: {1: 2, a: 3}}\n", "env"),
         ("env: {LORABENCH: {rank_pattern: {q: 1}}}\n", "env"),
         ("env: {LORABENCH: {precision: fp8}}\n", "precision"),
         ("env: {LORABENCH: {lora: {bias: some}}}\n", "bias"),
@@ -121,7 +122,11 @@ def test_what_cannot_stand_together_or_there_is_said(text, name):
 def test_checkpointing_has_two_names_and_one_value():
     assert RunConfig("lora_r: 8\n").get("gradient_checkpointing") is True
     assert RunConfig("gradient_checkpointing: false\n").get("gradient_checkpointing") is False
-    assert RunConfig("activation_checkpointing: false\n").get("gradient_checkpointing") is False
+    config = RunConfig("activation_checkpointing: false\n")
+    assert config.get("gradient_checkpointing") is False
+    config.set("gradient_checkpointing", True)
+    assert config.values == {"activation_checkpointing": True}
+    assert config.get("gradient_checkpointing") is True
 
 
 def test_a_broken_file_opens_with_its_errors_and_is_not_saved(path):
