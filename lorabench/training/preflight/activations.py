@@ -120,11 +120,10 @@ class _Counter:
         met: dict[object, int] = {}
         for kind, size in zip(kinds[:shown], of_layer, strict=True):
             met[kind] = met.get(kind, 0) + 1
-            if (
-                met[kind] <= 2
-            ):  # the very first layer also keeps what all share, and the last one the final norm
+            if met[kind] <= 2:  # the last one shown also counts the final norm
                 each[kind] = size
-        layers = sum(each[kind] for kind in kinds)
+        # The first layer counts what all share, and less of its own: no gradient goes below it.
+        layers = of_layer[0] + sum(each[kind] for kind in kinds[1:])
         return Activations(
             layers=layers,
             largest_layer=max(each.values()),

@@ -152,11 +152,11 @@ def estimate(
 
 
 def _logits(config: PretrainedConfig, setting: Setting) -> Band:
-    """Bytes for the loss: SFTTrainer 1.16 never forms batch × length × vocabulary (trl.kernels.chunked_logprob).
+    """Bytes for the loss, which SFTTrainer 1.16 computes in tiles (trl.kernels.chunked_logprob).
 
-    It scores up to 4,096 tokens at a time in one buffer of 32,768 words, however small the vocabulary, and keeps
-    the hidden states' gradient in float32. Triton works in the buffer itself, and on the trained tokens alone,
-    which may be few; without a GPU five tiles in float32 stand beside it.
+    It scores up to 4,096 tokens at a time in one buffer of 32,768 words, however small the vocabulary, and
+    keeps the hidden states' gradient in float32. Triton works in the buffer itself, and on the trained
+    tokens alone, which may be few; without a GPU five tiles in float32 stand beside it.
     """
     text = config.get_text_config()
     tokens = setting.batch * setting.length

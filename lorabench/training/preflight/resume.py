@@ -32,7 +32,7 @@ def resume_findings(config: RunConfig) -> list[Finding]:
     """Say what an earlier run left behind, and each thing in which it differs from this configuration."""
     found = list(_adapter_as_base(config))
     checkpoints = _checkpoints(config.folder)
-    wanted = config.get("resume_from_checkpoint")
+    wanted = config.values.get("resume_from_checkpoint")  # a path, or true for the newest
     if wanted:
         return found + _resumed(config, wanted, checkpoints)
     if checkpoints:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lorabench.training.config.run_config import RunConfig
 
 CHECK = "steps"
-# Bytes of the small files: adapter_config.json, trainer_state.json, training_args.bin, README.md; and, to go on
-# from it, the scheduler, the random generators' state and what optimizer.pt holds beside its states.
+# Bytes of the small files: adapter_config.json, trainer_state.json, training_args.bin, README.md; and, to go
+# on from it, the scheduler, the random generators' state and what optimizer.pt holds beside its states.
 _SMALL_FILES, _STATE_FILES = 16_000, 24_000
 _STATES = {
     "adamw": 2.0,

@@ -44,7 +44,8 @@ def test_a_mistyped_target_is_an_error_with_the_nearest_name_and_a_mend(
 def test_a_name_like_no_module_is_answered_with_those_there_are(configure: Configure, samples: Path) -> None:
     config = configure(samples / "demo-model", lora_target_modules=["xyzzy", "v_proj"])
     assert at("error", coverage_findings(config)) == [
-        "xyzzy matches nothing; this model has down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj."
+        "xyzzy matches nothing; this model has "
+        "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj."
     ]
 
 
@@ -80,9 +81,7 @@ def test_partial_coverage_is_a_warning_with_the_layers_that_lack_it(configure: C
 
 def test_layers_that_were_asked_for_are_no_warning(configure: Configure) -> None:
     config = configure(LLAMA_2_7B, layers_to_transform=[30, 31])
-    assert at("ok", coverage_findings(config)) == [
-        f"{', '.join(SEVEN)} match 2 modules each (layers 30–31)."
-    ]
+    assert at("ok", coverage_findings(config)) == [f"{', '.join(SEVEN)} match 2 modules each (layers 30–31)."]
 
 
 def test_a_target_that_an_exclusion_takes_away_says_so(configure: Configure) -> None:
@@ -103,7 +102,8 @@ def test_without_targets_pefts_usual_ones_are_said(configure: Configure) -> None
     config = configure(QWEN_2_5_05B, lora_target_modules=None)
     (found,) = coverage_findings(config)
     assert found.message == (
-        "No lora_target_modules: PEFT's usual ones are taken. q_proj, v_proj match 24 modules each (layers 0–23)."
+        "No lora_target_modules: PEFT's usual ones are taken. "
+        "q_proj, v_proj match 24 modules each (layers 0–23)."
     )
 
 
@@ -132,9 +132,7 @@ def test_tied_weights_that_would_part_are_a_warning(configure: Configure) -> Non
 
 def test_a_module_to_save_that_is_not_there_is_an_error(configure: Configure) -> None:
     findings = coverage_findings(configure(LLAMA_2_7B, lora_modules_to_save=["lm_heads"]))
-    assert at("error", findings) == [
-        "lora_modules_to_save: lm_heads matches nothing — did you mean lm_head?"
-    ]
+    assert at("error", findings) == ["lora_modules_to_save: lm_heads matches nothing — did you mean lm_head?"]
 
 
 def test_experts_that_no_target_reaches_are_said(configure: Configure) -> None:

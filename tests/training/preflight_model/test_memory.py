@@ -99,11 +99,13 @@ def test_what_the_trace_counts_is_what_autograd_saves(
         saved.setdefault(storage._cdata, (storage.nbytes(), storage))
         return tensor
 
+    mask = torch.ones(3, 50)
+    mask[0, 40:] = 0  # a batch of unequal rows: without padding there would be no mask, and a little less
     bf16 = torch.autocast("cpu", torch.bfloat16, enabled=autocast is not None)
     with bf16, torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
-        decoder(torch.ones(3, 50, dtype=torch.long), attention_mask=torch.ones(3, 50), use_cache=False)
+        decoder(torch.ones(3, 50, dtype=torch.long), attention_mask=mask, use_cache=False)
     assert traced is not None
-    assert traced.kept(False) == pytest.approx(sum(size for size, _ in saved.values()), rel=0.03)
+    assert traced.kept(False) == pytest.approx(sum(size for size, _ in saved.values()), rel=0.01)
 
 
 def test_weights_take_their_width_and_quantized_ones_theirs(configure: Configure) -> None:

@@ -77,7 +77,9 @@ def test_a_real_run_takes_these_steps_and_leaves_these_checkpoints(
     assert model is not None
     for checkpoint in left.values():
         size = sum(
-            path.stat().st_size for path in checkpoint.iterdir() if not path.name.startswith(("token", "chat"))
+            path.stat().st_size
+            for path in checkpoint.iterdir()
+            if not path.name.startswith(("token", "chat"))
         )
         assert checkpoint_bytes(config, model.trainable) == pytest.approx(size, rel=0.15)
 

@@ -73,7 +73,10 @@ def test_the_sentence_has_the_figures_of_print_trainable_parameters(
     printed = capsys.readouterr().out
     (found,) = trainable_findings(config)
     model = looked_at(config)
-    assert found.message == f"{model.trainable:,} of {model.total:,} = {100 * model.trainable / model.total:.4f} %."
+    assert (
+        found.message
+        == f"{model.trainable:,} of {model.total:,} = {100 * model.trainable / model.total:.4f} %."
+    )
     for figure in (f"{model.trainable:,}", f"{model.total:,}", f"{100 * model.trainable / model.total:.4f}"):
         assert figure in printed
 
@@ -134,7 +137,8 @@ from lorabench.training.preflight.meta_model import meta_model
 config = AutoConfig.from_pretrained({str(folder)!r})
 before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
 model = meta_model(config, LoraConfig(r=8, target_modules={SEVEN!r}, task_type="CAUSAL_LM"))
-print(model.trainable, time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(model.trainable, time.perf_counter() - begin, after - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     trainable, seconds, kilobytes = done.stdout.split()

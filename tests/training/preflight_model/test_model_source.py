@@ -1,0 +1,81 @@
+"""Base models: from a folder, from the cache, and said in a sentence where there is none."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from lorabench.training.preflight.coverage import coverage_findings
+from lorabench.training.preflight.memory import memory_findings
+from lorabench.training.preflight.model_source import ModelNotFound, find_model, model_findings
+from lorabench.training.preflight.trainable import trainable_findings
+from tests.training.preflight_model.architectures import QWEN_2_5_05B, model_folder
+from tests.training.preflight_model.conftest import Configure
+
+
+def test_a_folder_is_said_with_its_architecture(configure: Configure, samples: Path) -> None:
+    (found,) = model_findings(configure(samples / "demo-model"))
+    assert found.level == "ok"
+    assert found.message.endswith("demo-model in its folder: LlamaForCausalLM, 6 layers.")
+
+
+def test_the_cache_is_read_as_the_hub_lays_it_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "models--some--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc123")
+    model_folder(repository / "snapshots" / "abc123", QWEN_2_5_05B)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    found = find_model("some/model")
+    assert (found.place, found.config.num_hidden_layers) == ("cache", 24)
+
+
+def test_offline_and_not_cached_is_a_sentence_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    begin = time.perf_counter()
+    with pytest.raises(ModelNotFound, match="not in the cache; HF_HUB_OFFLINE is set"):
+        find_model("nobody/nothing")
+    assert time.perf_counter() - begin < 1
+
+
+def test_a_hub_that_does_not_answer_is_given_up_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener whose queue is full takes no connection and sends no refusal, as a lost network."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as silent, socket.socket() as first, socket.socket() as second:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begin = time.perf_counter()
+        with pytest.raises(ModelNotFound, match="the hub cannot be reached"):
+            find_model("nobody/nothing")
+        assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no/such/folder", "There is no folder"),
+        ("adapter", "holds an adapter"),
+        ("unknown", "cannot be used"),
+    ],
+)
+def test_what_is_no_model_is_said(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    model_folder(tmp_path / "unknown", {"model_type": "of_the_future"})
+    with pytest.raises(ModelNotFound, match=words):
+        find_model(str(tmp_path / name) if (tmp_path / name).exists() else name)
+
+
+def test_without_a_model_one_check_says_so_and_the_others_are_silent(configure: Configure) -> None:
+    config = configure(Path("nobody/nothing"))
+    assert [finding.level for finding in model_findings(config)] == ["error"]
+    assert coverage_findings(config) == trainable_findings(config) == memory_findings(config) == []
