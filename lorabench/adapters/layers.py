@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from lorabench.adapters.config import ModuleSettings
-from lorabench.adapters.model import Finding, Kind, LoraLayer, Tensor
+from lorabench.adapters.model import Finding, Kind, LoraLayer, MissingTensor, Tensor
 from lorabench.adapters.pairs import Pair
 from lorabench.adapters.scaling import Settings
 from lorabench.adapters.tensors import FLOAT_DTYPES
@@ -77,6 +77,8 @@ def _layers_of(pair: Pair, settings: ModuleSettings, config: Mapping[str, Any]) 
 
 def _measure(pair: Pair, settings: ModuleSettings) -> _Measures:
     a, b = pair.a.shape, pair.b.shape
+    if not pair.whole:
+        return _measure_alone(pair, settings)
     if len(a) < 2 or len(b) < 2 or 0 in a or 0 in b:
         return _Measures(0, 0, (b[0] if b else 0, a[-1] if a else 0))
     if pair.format == "MLX" and len(b) == 3:
@@ -91,12 +93,28 @@ def _measure(pair: Pair, settings: ModuleSettings) -> _Measures:
     return _Measures(rank, rank_b * groups, shape, groups=groups if b[0] % groups == 0 else 1)
 
 
+def _measure_alone(pair: Pair, settings: ModuleSettings) -> _Measures:
+    """Take the rank and one side of ΔW from the factor that is there; the other side is 0."""
+    a_is_there = isinstance(pair.b, MissingTensor)
+    there = (pair.a if a_is_there else pair.b).shape
+    if len(there) < 2 or 0 in there:
+        return _Measures(0, 0, (0, 0))
+    experts = 1
+    if pair.format == "MLX":
+        experts, there = (there[0], there[1:]) if len(there) == 3 else (1, there[::-1])
+    rank, side = (there[0], prod(there[1:])) if a_is_there else (prod(there[1:]), there[0])
+    if pair.stacked and settings.rank and rank % settings.rank == 0:
+        rank, experts = settings.rank, rank // settings.rank
+    return _Measures(rank, rank, (0, side) if a_is_there else (side, 0), experts)
+
+
 def _kind(pair: Pair, measures: _Measures) -> Kind:
     if measures.experts > 1:
         return "expert"
     if pair.embedding or (pair.format == "MLX" and pair.module.rpartition(".")[2] in _EMBEDDINGS):
         return "embedding"
-    return "conv" if len(pair.a.shape) > 2 else "linear"
+    factor = pair.b if isinstance(pair.a, MissingTensor) else pair.a
+    return "conv" if len(factor.shape) > 2 else "linear"
 
 
 def _findings(
@@ -129,6 +147,9 @@ def _misfit(
     pair: Pair, measures: _Measures, settings: ModuleSettings, config: Mapping[str, Any]
 ) -> Finding | None:
     """Say why ΔW cannot be formed, if so."""
+    for tensor, there in ((pair.a, "B"), (pair.b, "A")):
+        if isinstance(tensor, MissingTensor):
+            return Finding("error", f"{tensor.name}: the layer has only its {there}.", "ΔW needs both.")
     for tensor in (pair.a, pair.b):
         if tensor.dtype not in FLOAT_DTYPES:
             message = f"{_label(tensor)} is stored as {visible(tensor.dtype)}, no float that lorabench reads."

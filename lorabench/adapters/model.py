@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lorabench.errors import Malformed
 
+_ALL = slice(None)
 FloatArray = npt.NDArray[np.floating[Any]]
 
 Level = Literal["info", "warning", "error"]
@@ -61,6 +62,19 @@ class Tensor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MissingTensor:
+    """A factor that the file does not hold, though it holds the other one: it has no numbers to read."""
+
+    name: str
+    shape: tuple[int, ...] = (0,)
+    dtype: str = "none"
+    nbytes: int = 0
+
+    def read(self, rows: slice = _ALL, columns: slice = _ALL) -> FloatArray:
+        raise Malformed(f"{self.name}.")
+
+
+@dataclass(frozen=True, slots=True)
 class LoraLayer:
     """One module's update ΔW = s·B·A, whatever format it was stored in.
 
@@ -71,7 +85,8 @@ class LoraLayer:
     convolution.
     `transposed_factors` says that A is stored as (in, r) and B as (r, out), as MLX does. An expert's A and
     B are its share of tensors that hold those of all `experts`. A layer with an "error" finding has no
-    factors that could be read.
+    factors that could be read; where one of them is not there at all it is a `MissingTensor`, and the side
+    of `shape` that it would tell is 0.
     """
 
     module: str
@@ -112,6 +127,11 @@ class LoraLayer:
         if len(named) > 1 and named[-2] in ("attn1", "attn2"):
             return ".".join(named[-2:])
         return named[-1] if named else self.module
+
+    @property
+    def whole(self) -> bool:
+        """Whether both factors are there."""
+        return MissingTensor not in map(type, (self.source_a, self.source_b))
 
     @property
     def parameters(self) -> int:

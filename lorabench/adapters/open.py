@@ -141,7 +141,7 @@ def _interpret(
     for config in configs.values():
         check_peft_type(config, label)
     pairs, strays = pair_tensors(tensors)
-    check_tensor_names([key for key in tensors if not pairs or ".lora_E" in key], label)
+    check_tensor_names([key for key in tensors if ".lora_E" in key or not any(p.whole for p in pairs)], label)
     if not pairs:
         raise NotFound(
             f"None of the {len(tensors)} tensors in {label} is half of a LoRA pair.", _looks_like(tensors)

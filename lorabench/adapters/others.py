@@ -51,10 +51,15 @@ def notice(
         )
     if config.get("use_dora") and layers and not any(layer.dora for layer in layers):
         yield Finding("warning", "use_dora is set, but there is no magnitude vector.")
+    halves = sum(not layer.whole for layer in layers)
+    if halves:
+        yield Finding(
+            "warning", f"{'1 layer has' if halves == 1 else f'{halves} layers have'} only A or only B."
+        )
     unpaired = [other.tensor.name for other in others if other.role == "unpaired"]
     if unpaired:
         message = f"{_count(unpaired, 'tensor has', 'tensors have')} no partner: {_some(unpaired)}."
-        yield Finding("warning", message, "A layer needs both A and B; these are left out.")
+        yield Finding("warning", message, "Nothing of theirs is shown.")
     unknown = [other.tensor.name for other in others if other.role == "unknown"]
     if unknown:
         yield Finding("info", f"{_count(unknown, 'tensor is', 'tensors are')} no LoRA: {_some(unknown)}.")

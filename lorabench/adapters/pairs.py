@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lorabench.adapters.model import Format, OtherTensor, Tensor
+from lorabench.adapters.model import Format, MissingTensor, OtherTensor, Tensor
 from lorabench.adapters.names import ParsedName, Part, parse
 
 
@@ -33,9 +33,16 @@ class Pair:
     def b(self) -> Tensor:
         return self.parts["B"]
 
+    @property
+    def whole(self) -> bool:
+        return MissingTensor not in map(type, (self.a, self.b))
+
 
 def pair_tensors(tensors: Mapping[str, Tensor]) -> tuple[list[Pair], list[OtherTensor]]:
-    """Gather each module's tensors; return the pairs that have both A and B, and the tensors of no pair."""
+    """Gather each module's tensors; return the pairs, whole ones first, and the tensors of no pair.
+
+    A pair that has only A or only B has a `MissingTensor` for the other.
+    """
     pairs: dict[tuple[str, str], Pair] = {}
     others: list[OtherTensor] = []
     alphas: list[tuple[ParsedName, Tensor]] = []
@@ -51,13 +58,16 @@ def pair_tensors(tensors: Mapping[str, Tensor]) -> tuple[list[Pair], list[OtherT
     for parsed, tensor in alphas:
         if not ((parsed.module, parsed.adapter) in pairs and _add(pairs, parsed, tensor)):
             others.append(OtherTensor("unknown", tensor))
-    whole = []
+    found = []
     for pair in pairs.values():
-        if "A" in pair.parts and "B" in pair.parts:
-            whole.append(pair)
+        if "A" in pair.parts or "B" in pair.parts:
+            pair.parts.setdefault("A", MissingTensor("A is missing"))
+            pair.parts.setdefault("B", MissingTensor("B is missing"))
+            found.append(pair)
         else:
             others.extend(OtherTensor("unpaired", tensor) for tensor in pair.parts.values())
-    return whole, _take_magnitudes(whole, others)
+    found.sort(key=lambda pair: not pair.whole)
+    return found, _take_magnitudes(found, others)
 
 
 def _add(pairs: dict[tuple[str, str], Pair], parsed: ParsedName, tensor: Tensor) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lorabench.adapters.model import Adapter, Finding, LoraLayer, OtherTensor, Tensor
+from lorabench.adapters.model import Adapter, Finding, LoraLayer, MissingTensor, OtherTensor, Tensor
 from lorabench.adapters.open import open_adapter
 from lorabench.cli.output import Field, Page
 from lorabench.spectra.columns import Value, format_value
@@ -131,7 +131,8 @@ def adapter_facts(adapter: Adapter) -> list[tuple[str, str]]:
     layers = adapter.layers
     scalings = sorted({layer.scaling for layer in layers if layer.scaling is not None})
     lora_alphas = sorted({layer.lora_alpha for layer in layers if layer.lora_alpha is not None})
-    dtypes = dict.fromkeys(t.dtype for layer in layers for t in (layer.source_a, layer.source_b))
+    sources = (source for layer in layers for source in (layer.source_a, layer.source_b))
+    dtypes = dict.fromkeys(source.dtype for source in sources if not isinstance(source, MissingTensor))
     size = sum(file.stat().st_size for file in adapter.files)
     facts = [
         ("adapter", visible(adapter.name if adapter.path is None else adapter.path)),

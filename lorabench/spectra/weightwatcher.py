@@ -78,15 +78,23 @@ def _entries(adapter: Adapter, peft: bool, every: bool = False) -> list[_Entry]:
 def _matrices(adapter: Adapter, peft: bool, ids: dict[str, int]) -> Iterator[_Entry]:
     parts: tuple[Part, ...] = ("ΔW",) if peft else ("A", "B")
     for layer in adapter.layers:
-        if layer.kind == "linear":
+        if layer.kind == "linear" and (peft or layer.whole):
             for part in parts:
                 yield _entry(layer, part, ids.get(_source(layer, part).name, len(ids)))
-    for tensor in () if peft else (other.tensor for other in adapter.others):
+    for tensor in () if peft else _loose(adapter):
         if tensor.name in ids and len(tensor.shape) == 2:
             rows, columns = tensor.shape
             yield _Entry(
                 tensor.name.removesuffix(_WEIGHT), ids[tensor.name], (rows, columns), None, "ΔW", tensor
             )
+
+
+def _loose(adapter: Adapter) -> Iterator[Tensor]:
+    """The tensors that are no factor of a whole layer."""
+    for layer in adapter.layers:
+        if not layer.whole:
+            yield from (layer.source_a, layer.source_b)
+    yield from (other.tensor for other in adapter.others)
 
 
 def _entry(layer: LoraLayer, part: Part, layer_id: int) -> _Entry:
@@ -116,7 +124,7 @@ def _described(entry: _Entry, peft: bool) -> Row:
         "name": entry.name,
         "M": m,
         "N": n,
-        "Q": n / m,
+        "Q": n / m if m else math.nan,
         "layer_type": "dense",
         "longname": entry.name,
         "num_evals": m,

@@ -102,15 +102,40 @@ def test_a_pair_that_does_not_fit_is_a_layer_with_a_finding(tensors: Any, messag
     np.testing.assert_array_equal(sound.delta_weight(), np.full((4, 4), 2.0))
 
 
-def test_an_unpaired_factor_is_told_and_the_others_work() -> None:
-    tensors = SOUND | {"x.0.q.lora_A.weight": np.ones((2, 4)), "x.3.q.lora_B.style.weight": np.ones((2, 4))}
-    adapter = open_adapter(tensors, config={"r": 2, "lora_alpha": 2})
-    assert len(adapter.layers) == 1
-    assert [(other.role, other.tensor.name) for other in adapter.others] == [
-        ("unpaired", "x.0.q.lora_A.weight"),
-        ("unpaired", "x.3.q.lora_B.style.weight"),
-    ]
-    assert "2 tensors have no partner: x.0.q.lora_A.weight" in adapter.findings[0].message
+LONE = {
+    "A": ("x.0.q.lora_A.weight", (2, 4), "B", (0, 4), "linear"),
+    "B": ("x.0.q.lora_B.weight", (5, 2), "A", (5, 0), "linear"),
+    "B of a convolution": ("x.0.q.lora_B.weight", (5, 2, 1, 1), "A", (5, 0), "conv"),
+    "A of kohya": ("x.0.q.lora_down.weight", (2, 4), "B", (0, 4), "linear"),
+    "A of MLX": ("x.0.q.lora_a", (4, 2), "B", (0, 4), "linear"),
+    "B of MLX": ("x.0.q.lora_b", (2, 5), "A", (5, 0), "linear"),
+    "B of an embedding": ("x.0.q.lora_embedding_B", (5, 2), "A", (5, 0), "embedding"),
+}
+
+
+@pytest.mark.parametrize(("name", "size", "missing", "shape", "kind"), LONE.values(), ids=LONE)
+def test_a_factor_without_its_partner_is_a_layer_that_says_so_and_the_others_work(
+    name: str, size: tuple[int, ...], missing: str, shape: tuple[int, int], kind: str
+) -> None:
+    adapter = open_adapter({name: np.ones(size)} | SOUND, config={"r": 2, "lora_alpha": 2})
+    lone, sound = adapter.layers
+    assert (lone.name, lone.kind, lone.rank, lone.shape, lone.whole) == ("x.0.q", kind, 2, shape, False)
+    assert lone.parameters == np.prod(size)
+    (finding,) = lone.findings
+    assert (finding.level, finding.message.partition(":")[0]) == ("error", f"{missing} is missing")
+    source = lone.source_a if missing == "A" else lone.source_b
+    for read in (lone.factors, lone.delta_weight, source.read):
+        with pytest.raises(Malformed, match=f"{missing} is missing"):
+            read()
+    assert "1 layer has only A or only B." in [finding.message for finding in adapter.findings]
+    assert adapter.others == ()
+    np.testing.assert_array_equal(sound.delta_weight(), np.full((4, 4), 2.0))
+
+
+def test_a_file_of_halves_alone_opens() -> None:
+    adapter = open_adapter({"x.0.q.lora_A.weight": np.ones((2, 4)), "x.1.q.lora_A.weight": np.ones((2, 4))})
+    assert [layer.whole for layer in adapter.layers] == [False, False]
+    assert "2 layers have only A or only B." in [finding.message for finding in adapter.findings]
 
 
 def test_two_tensors_for_one_place_do_not_replace_each_other() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from lorabench.cli import COMMANDS
 from lorabench.spectra.columns import COLUMNS
@@ -33,6 +34,34 @@ def test_describe_says_what_is_in_the_adapter_in_plain_text(lorabench, adapter):
     assert facts["files"].startswith("adapter_model.safetensors (")
     assert done.stdout.count("model.layers.") == 4
     assert "…" not in done.stdout
+
+
+@pytest.fixture
+def halves(adapter, tmp_path):
+    """The adapter without the B of layer 0 and the A of layer 1."""
+    state = load_file(adapter / "adapter_model.safetensors")
+    lost = ("layers.0.self_attn.q_proj.lora_B.weight", "layers.1.self_attn.q_proj.lora_A.weight")
+    kept = {name: tensor for name, tensor in state.items() if not name.endswith(lost)}
+    save_file(kept, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
+    return tmp_path
+
+
+def test_a_layer_that_lacks_a_factor_is_in_every_table_as_unreadable(lorabench, halves):
+    table = rows(lorabench("analyze", halves, "--csv").stdout)
+    first, second = ((row["shape"], row["r"], row["verdict"], row["reason"]) for row in table[:2])
+    assert first == ("0×32", "8", "unreadable", "B is missing: the layer has only its A.")
+    assert second == ("24×0", "8", "unreadable", "A is missing: the layer has only its B.")
+    parity = rows(lorabench("analyze", halves, "--weightwatcher", "--csv").stdout)
+    assert [(row["status"], row["M"], row["Q"]) for row in parity[:2]] == [("failed", "0", "")] * 2
+    factors = rows(lorabench("describe", halves, "--factors", "--csv").stdout)
+    assert [row["parameters"] for row in factors[:4]] == ["256", "0", "0", "192"]
+    for words in (["describe"], ["analyze"], ["analyze", "--factors", "--plot"]):
+        done = lorabench(*words, halves)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "B is missing: the layer has only its A." in done.stdout
+    facts = lorabench("describe", halves).stdout.split("\n\n")[0]
+    assert "none" not in facts
 
 
 def test_describe_computes_no_spectrum(lorabench, adapter):

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from lorabench.adapters.open import open_adapter
 from lorabench.spectra.analysis import analyze_layer, spectra_of
+from lorabench.spectra.model import Verdict
 from lorabench.spectra.weightwatcher import analyze_rows, parity_row
 from tests.spectra.made import PREFIX, pair_with, power_law_values, random_pair, write_adapter, write_config
 
@@ -52,15 +53,19 @@ def test_defect_2_b_before_a_and_any_rank_give_the_spectrum_of_b_times_a(side, r
     assert spectrum.frobenius_norm == pytest.approx(dense_norm(a, b), rel=1e-9)
 
 
-def test_defect_3_a_factor_without_its_partner_is_no_layer(tmp_path):
+def test_defect_3_a_factor_without_its_partner_is_no_row_and_does_not_shift_the_others(tmp_path):
     folder = write_adapter(tmp_path, {"0.self_attn.q_proj": random_pair(64, 48, 8)})
     add_tensors(folder, {f"{V}.lora_A.weight": random_pair(64, 48, 8)[0]})
     adapter = open_adapter(folder)
     assert [row["name"] for row in analyze_rows(adapter)] == [f"{Q}.lora_BA"]
-    assert [layer.module_type for layer in adapter.layers] == ["q_proj"]
-    assert [(other.role, other.tensor.name) for other in adapter.others] == [
-        ("unpaired", f"{V}.lora_A.weight")
-    ]
+    whole, lone = spectra_of(adapter)
+    assert (whole.layer.module_type, lone.layer.module_type) == ("q_proj", "v_proj")
+    assert whole.alpha is not None
+    assert lone.verdict == Verdict("unreadable", "B is missing: the layer has only its A.")
+    factors = [row["name"] for row in analyze_rows(adapter, peft=False)]
+    assert factors == [f"{Q}.lora_A", f"{Q}.lora_B", f"{V}.lora_A"]
+    small = [(row["status"], row["M"], row["N"]) for row in analyze_rows(adapter, every=True)]
+    assert small == [("success", 48, 64), ("failed", 0, 48)]
 
 
 def test_defect_4_two_adapters_in_one_model_are_each_paired_with_their_own(tmp_path):
