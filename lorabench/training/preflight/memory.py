@@ -83,7 +83,12 @@ def memory_findings(
         if saved > 0.02 * high:
             savings.append((saved, mend))
     savings.sort(key=lambda pair: -pair[0])
-    return [_finding(parts, (low, high), savings, device, setting)]
+    finding = _finding(parts, (low, high), savings, device, setting)
+    least, most = _activations(source.config, lora, model, setting.run)
+    if least is not most:
+        formula = "activations by a formula: this model's forward pass cannot be followed without weights"
+        finding = replace(finding, detail=f"{finding.detail}\n{formula}")
+    return [finding]
 
 
 def setting_of(config: RunConfig, model: PretrainedConfig, longest: int | None = None) -> Setting:

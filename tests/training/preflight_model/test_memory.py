@@ -155,6 +155,14 @@ def test_the_formula_for_what_cannot_be_traced_is_of_the_traced_size(configure: 
     assert least.kept(False) < traced.kept(False) < 1.2 * most.kept(False)
 
 
+def test_a_model_that_cannot_be_traced_is_said_to_be_estimated(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lorabench.training.preflight.memory.trace", lambda *_: None)
+    (found,) = memory_findings(configure(QWEN_2_5_05B, max_length=777), device=Device("none", 0, GB))
+    assert "activations by a formula" in found.detail
+
+
 def test_a_small_device_is_told_with_the_mends_that_help(configure: Configure) -> None:
     config = configure(QWEN_2_5_05B, gradient_checkpointing=False, per_device_train_batch_size=16)
     (wrong,) = memory_findings(config, device=Device("a small one", GB, 5 * GB))
