@@ -7,41 +7,56 @@ Titles carry the numbers and every mark has a word or a tick: nothing rests on c
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
-from string import ascii_lowercase
 from textwrap import wrap
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from lorabench.adapters.model import LoraLayer
 from lorabench.spectra.model import LayerSpectrum
 from lorabench.text import visible
+from lorabench.widgets.axes import (
+    Figure,
+    Numbers,
+    canvas,
+    headroom,
+    legend,
+    limits,
+    log_ticks,
+    module_letters,
+    padded,
+    reach,
+    short,
+    ticks,
+    whole_ticks,
+)
 
-Figure = Any  # plotext carries no types
 Color = str | int | tuple[int, int, int]
 Spectra = Sequence[LayerSpectrum]
-Numbers = npt.NDArray[Any]
 
 # Finer markers than whole cells are rounded differently, and a line would miss the points that it joins.
 LINE = "·"
 BORDERS = (2.0, 4.0, 6.0)
 MOST_POINTS = 600
-LEGEND_WIDTH = 50
+FEWEST_COUNTS = 3
+"""The count that a histogram's axis reaches at least: single values are no wall."""
 _BINS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Colors:
-    """What a plot is painted with: data, marks and fitted lines, borders, and series by module type."""
+    """What a plot is painted with: data, marks and fitted lines, borders, and series by module type.
 
-    data: Color = "cyan"
-    mark: Color = "magenta"
-    border: Color = "gray"
-    series: tuple[Color, ...] = ("cyan", "magenta", "green", "orange", "blue", "red")
+    Entries of the 256-colour palette that no terminal theme redefines, of middle lightness: each has a
+    contrast of 3 or more against white and against near black.
+    """
+
+    data: Color = 31
+    mark: Color = 162
+    border: Color = 244
+    series: tuple[Color, ...] = (31, 162, 28, 166, 62, 160)
 
 
 PLAIN = Colors()
@@ -58,10 +73,10 @@ def singular_values(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN
     ranks, logs = _thin(np.arange(1, positive.size + 1), np.log10(positive))
     plt.plot(ranks, logs, marker=LINE, color=colors.border)
     plt.scatter(ranks, logs, marker="•", color=colors.data)
-    _limits(plt.xlim, 1, positive.size)
-    _limits(plt.ylim, logs[-1], logs[0])
-    plt.xticks(_whole_ticks(1, positive.size))
-    plt.yticks(*_log_ticks(logs[-1], logs[0]))
+    limits(plt.xlim, 1, positive.size)
+    limits(plt.ylim, logs[-1], logs[0])
+    plt.xticks(whole_ticks(1, positive.size))
+    plt.yticks(*log_ticks(logs[-1], logs[0]))
     plt.xlabel("k")
 
 
@@ -71,15 +86,15 @@ def eigenvalue_histogram(plt: Figure, spectrum: LayerSpectrum, colors: Colors = 
     logs = 2 * np.log10(values[values > 0])
     if not logs.size:
         return _say(plt, "eigenvalues", _nothing(spectrum))
-    top = _bars(plt, logs, colors.data)
+    low, high = padded(float(logs.min()), float(logs.max()))
+    (label_row,) = _bars(plt, logs, (low, high), 1, colors.data)
     marked = ""
     if spectrum.alpha is not None:
         xmin = spectrum.alpha.fit.xmin
-        marked = f", x_min {_short(xmin)}"
-        plt.vline(math.log10(xmin), colors.mark)
-        plt.text("x_min", math.log10(xmin), top, color=colors.mark, alignment="left")
+        marked = f", x_min {short(xmin)}"
+        _mark(plt, "x_min", math.log10(xmin), label_row, (low, high), colors.mark)
     plt.title(f"eigenvalues λ of {spectrum.part}{marked}")
-    plt.xticks(*_log_ticks(logs.min(), logs.max()))
+    plt.xticks(*log_ticks(logs.min(), logs.max()))
     plt.xlabel("λ = σ²")
 
 
@@ -94,11 +109,11 @@ def tail(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN) -> None:
     end = math.log10(fit.tail) - (fit.alpha - 1) * (high - low)
     plt.plot([low, high], [math.log10(fit.tail), end], marker=LINE, color=colors.mark)
     plt.scatter(*_thin(logs, counts), marker="•", color=colors.data)
-    plt.title(f"tail: α {fit.alpha:.2f}, n {fit.tail} of {fit.points}")
-    _limits(plt.xlim, logs[-1], logs[0])
-    _limits(plt.ylim, min(0.0, end), counts[-1])
-    plt.xticks(*_log_ticks(logs[-1], logs[0]))
-    plt.yticks(*_log_ticks(0, counts[-1]))
+    plt.title(f"tail: α {fit.alpha:.2f}, n {fit.tail} of {fit.points}, KS {fit.ks:.2f}")
+    limits(plt.xlim, logs[-1], logs[0])
+    limits(plt.ylim, min(0.0, end), counts[-1])
+    plt.xticks(*log_ticks(logs[-1], logs[0]))
+    plt.yticks(*log_ticks(0, counts[-1]))
     plt.xlabel("λ        how many are ≥ λ")
 
 
@@ -108,16 +123,19 @@ def energy(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN) -> None
     if not squares.sum() > 0:
         return _say(plt, "energy", _nothing(spectrum))
     share = 100 * np.concatenate([[0.0], np.cumsum(squares) / squares.sum()])
-    ranks = (spectrum.rank90, spectrum.rank95, spectrum.rank99)
-    for level in (90, 99):
-        plt.hline(level, colors.border)
-    plt.plot(*_thin(np.arange(share.size), share), marker=LINE, color=colors.data)
-    plt.scatter(ranks, [share[rank] for rank in ranks], marker="◆", color=colors.mark)
+    ranks = [spectrum.rank90, spectrum.rank95, spectrum.rank99]
+    # Rounded down to a row: only the whole of the energy is drawn in the row of 100.
+    row = 100 / (canvas(plt, 4)[1] - 1)
+    drawn = np.floor(share / row + 1e-6) * row
+    level = math.floor(90 / row) * row
+    plt.hline(level, colors.border)
+    plt.plot(*_thin(np.arange(share.size), drawn), marker=LINE, color=colors.data)
+    plt.scatter(ranks, drawn[ranks].tolist(), marker="◆", color=colors.mark)
     plt.title("energy: 90/95/99 % at k = " + "/".join(map(str, ranks)))
-    _limits(plt.xlim, 0, share.size - 1)
+    limits(plt.xlim, 0, share.size - 1)
     plt.ylim(0, 100)
-    plt.xticks(_whole_ticks(0, share.size - 1))
-    plt.yticks([0, 25, 50, 75, 90, 100], ["0", "25", "50", "75", "90 %", "100"])
+    plt.xticks(whole_ticks(0, share.size - 1))
+    plt.yticks([0, 25, 50, 75, level, 100], ["0", "25", "50", "75", "90 %", "100"])
     plt.xlabel("k")
 
 
@@ -130,87 +148,95 @@ def alpha_histogram(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> No
     mean = fmean(values)
     spread = f" ± {stdev(values):.2f}" if values.size > 1 else ""
     null = [median(a.null_low for a in fitted), median(a.null_high for a in fitted)]
-    top = _bars(plt, values, colors.data)
-    for border in BORDERS:
+    low, high, borders = reach(
+        np.concatenate([values, [edge for edge in null if math.isfinite(edge)]]), BORDERS
+    )
+    span = padded(low, high)
+    band_row, mean_row = _bars(plt, values, span, 2, colors.data)
+    for border in borders:
         plt.vline(border, colors.border)
-    plt.vline(mean, colors.mark)
-    plt.text("mean", mean, top, color=colors.mark, alignment="left")
-    low, high = min(*values, *BORDERS, *null), max(*values, *BORDERS, *null)
     if all(map(math.isfinite, null)):
-        plt.plot(null, [top * 1.2] * 2, marker="━", color=colors.mark)
-        plt.text("untrained", fmean(null), top * 1.2, color=colors.mark, alignment="center")
-    plt.ylim(0, top * 1.25)
-    _limits(plt.xlim, low, high)
-    plt.xticks(_border_ticks(low, high))
+        plt.plot(null, [band_row] * 2, marker="━", color=colors.mark)
+        plt.text("untrained", fmean(null), band_row, color=colors.mark, alignment="center")
+    _mark(plt, "mean", mean, mean_row, span, colors.mark)
+    plt.xticks(*ticks(low, high))
     plt.title(f"α of {values.size} {'layer' if values.size == 1 else 'layers'}: {mean:.2f}{spread}")
-    plt.xlabel("α        borders 2 4 6")
+    plt.xlabel(
+        "        ".join(["α", *([f"borders {' '.join(f'{b:.0f}' for b in borders)}"] if borders else [])])
+    )
 
 
 def alpha_by_depth(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> None:
-    """Draw alpha against depth, a letter for each module type, with the class borders."""
+    """Draw alpha against depth, a letter for each module type, with the class borders near the values."""
     points = [(s, s.alpha.fit.alpha) for s in spectra if s.alpha is not None]
-    values = _by_depth(plt, points, "α by depth", "No layer has an alpha.", colors)
-    if values:
-        low, high = min(*values, BORDERS[0]), max(*values, BORDERS[1])
-        for border in BORDERS:
-            if low <= border <= high:
-                plt.hline(border, colors.border)
-        _limits(plt.ylim, low, high)
-        plt.yticks(_border_ticks(low, high))
+    _by_depth(plt, points, "α by depth", "No layer has an alpha.", BORDERS, colors)
 
 
 def norm_by_depth(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> None:
     """Draw ‖ΔW‖ against depth, a letter for each module type."""
     points = [(s, s.frobenius_norm) for s in spectra]
-    values = _by_depth(plt, points, "‖ΔW‖ by depth", "No layer could be read.", colors)
-    if values:
-        top = max(values) or 1.0
-        plt.ylim(0, top * 1.05)
-        plt.yticks(*_ticks(top))
+    _by_depth(plt, points, "‖ΔW‖ by depth", "No layer could be read.", (0.0,), colors)
 
 
 def _by_depth(
-    plt: Figure, points: Sequence[tuple[LayerSpectrum, float]], title: str, empty: str, colors: Colors
-) -> list[float]:
-    """Scatter values over depth, and return those drawn."""
+    plt: Figure,
+    points: Sequence[tuple[LayerSpectrum, float]],
+    title: str,
+    empty: str,
+    borders: Sequence[float],
+    colors: Colors,
+) -> None:
+    """Scatter values over depth: module types side by side within their depth, one letter in a cell."""
     placed = [
         (s.layer, value) for s, value in points if s.layer.layer_index is not None and math.isfinite(value)
     ]
     if not placed:
-        _say(plt, title, "The modules' names carry no depth." if points else empty)
-        return []
-    types = list(dict.fromkeys(layer.module_type for layer, _ in placed))
-    letters = _letters(types)
-    for number, module_type in enumerate(types):
-        depths = [layer.layer_index for layer, _ in placed if layer.module_type == module_type]
-        values = [value for layer, value in placed if layer.module_type == module_type]
-        color = colors.series[number % len(colors.series)]
-        plt.scatter(*_thin(np.array(depths), np.array(values)), marker=letters[module_type], color=color)
-    left_out = len(points) - len(placed)
-    plt.title(f"{title}{f', {left_out} not shown' if left_out else ''}")
-    deepest = [layer.layer_index or 0 for layer, _ in placed]
-    _limits(plt.xlim, min(deepest), max(deepest))
-    plt.xticks(_whole_ticks(min(deepest), max(deepest)))
-    plt.xlabel(_legend(letters))
-    return [value for _, value in placed]
+        return _say(plt, title, "The modules' names carry no depth." if points else empty)
+    letters = module_letters(list(dict.fromkeys(layer.module_type for layer, _ in placed)))
+    low, high, near = reach(np.array([value for _, value in placed]), borders)
+    at, labels = ticks(low, high)
+    columns, rows = canvas(plt, max(map(len, labels)))
+    depths = np.array([layer.layer_index for layer, _ in placed])
+    left, right = depths.min() - 0.5, depths.max() + 0.5
+    column = _dodged(placed, letters, (left, right), columns)
+    *above, below = legend(letters, columns, most=1 + rows // 3)
+    bottom, top = padded(low, high)
+    top, above_rows = headroom((bottom, top), rows, len(above))
+    row = np.floor(0.5 + (rows - 1) * (np.array([value for _, value in placed]) - bottom) / (top - bottom))
+    for border in near:
+        plt.hline(border, colors.border)
+    cells = {cell: number for number, cell in enumerate(zip(column.tolist(), row.tolist(), strict=True))}
+    for number, (module_type, letter) in enumerate(letters.items()):
+        shown = [at for at in cells.values() if placed[at][0].module_type == module_type]
+        x = left + column[shown] / (columns - 1) * (right - left)
+        y = [placed[at][1] for at in shown]
+        plt.scatter(x.tolist(), y, marker=letter, color=colors.series[number % len(colors.series)])
+    for line, line_row in zip(above, above_rows, strict=True):
+        plt.text(line, (left + right) / 2, line_row, color="default", alignment="center")
+    hidden, left_out = len(placed) - len(cells), len(points) - len(placed)
+    counts = [f"{len(placed)} {'layer' if len(placed) == 1 else 'layers'}"]
+    counts += [f"{number} {word}" for number, word in ((hidden, "hidden"), (left_out, "not shown")) if number]
+    plt.title(f"{title}: {', '.join(counts)}")
+    plt.xlim(left, right)
+    plt.ylim(bottom, top)
+    plt.xticks(whole_ticks(int(depths.min()), int(depths.max())))
+    plt.yticks(at, labels)
+    plt.xlabel(below)
 
 
-def _letters(types: Sequence[str]) -> dict[str, str]:
-    """Give each module type a letter: the one that it is known by (q_proj, to_k), else one of its own."""
-    taken: dict[str, str] = {}
-    for name in types:
-        words = [word for word in re.split(r"[^A-Za-z0-9]+", name) if word]
-        known_by = [word for word in words if len(word) == 1]
-        own = [word[0] for word in words] + list("".join(words))
-        choices = (*known_by, *map(str.upper, known_by), *own, *map(str.upper, own), *ascii_lowercase)
-        taken[name] = next((c for c in choices if c.isascii() and c not in taken.values()), "*")
-    return taken
-
-
-def _legend(letters: dict[str, str]) -> str:
-    """Write which letter is which; plotext shows no label at all that is wider than the plot."""
-    text = " ".join(f"{letter}={visible(name)}" for name, letter in letters.items())
-    return text if len(text) <= LEGEND_WIDTH else f"{text[: LEGEND_WIDTH - 1]}…"
+def _dodged(
+    placed: Sequence[tuple[LoraLayer, float]],
+    letters: Mapping[str, str],
+    span: tuple[float, float],
+    columns: int,
+) -> Numbers:
+    """Return each point's column: its depth's, moved sideways by module type as far as the slot has room."""
+    slot = (columns - 1) / (span[1] - span[0])
+    lanes = max(1, min(len(letters), int(slot)))
+    lane = {module_type: number % lanes for number, module_type in enumerate(letters)}
+    moved = [(lane[layer.module_type] + 0.5) / lanes - 0.5 for layer, _ in placed]
+    depths = np.array([layer.layer_index for layer, _ in placed])
+    return np.asarray(np.floor(0.5 + (depths + moved - span[0]) * slot))
 
 
 def _say(plt: Figure, title: str, sentence: str) -> None:
@@ -230,63 +256,38 @@ def _nothing(spectrum: LayerSpectrum) -> str:
     return f"{spectrum.verdict.word}: {visible(spectrum.verdict.reason)}"
 
 
-def _bars(plt: Figure, values: Numbers, color: Color) -> int:
-    """Draw a histogram and return its highest count."""
-    low, high = _padded(float(values.min()), float(values.max()))
-    bins = min(_BINS, max(4, values.size))
+def _bars(plt: Figure, values: Numbers, span: tuple[float, float], lines: int, color: Color) -> list[float]:
+    """Draw a histogram that stands on the axis; return the rows for `lines` of labels above the bars."""
+    low, high = float(values.min()), float(values.max())
+    bins = min(_BINS, math.ceil(2 * math.sqrt(values.size)))
+    if high - low <= 1e-9 * abs(high):
+        low, high, bins = *padded(low, high), 1
     counts, edges = np.histogram(values, bins=bins, range=(low, high))
-    plt.bar(((edges[:-1] + edges[1:]) / 2).tolist(), counts.tolist(), width=1, color=color)
-    plt.xlim(low, high)
-    plt.ylim(0, int(counts.max()) * 1.15)
-    plt.yticks(_whole_ticks(0, int(counts.max())))
-    return int(counts.max())
+    highest = max(int(counts.max()), FEWEST_COUNTS)
+    columns, rows = canvas(plt, len(str(highest)))
+    # One point for each column, filled down to the axis; the last column of each bar stays empty.
+    centres = np.linspace(*span, columns)
+    column = (span[1] - span[0]) / (columns - 1)
+    for count, left, right in zip(counts, edges, edges[1:], strict=False):
+        inside = centres[
+            (centres >= left - column / 2) & (centres < max(right - 1.5 * column, left + column / 2))
+        ]
+        if count:
+            plt.scatter(inside.tolist(), [int(count)] * inside.size, marker="sd", color=color, fillx=True)
+    top, label_rows = headroom((0, highest), rows, lines)
+    plt.xlim(*span)
+    plt.ylim(0, top)
+    plt.yticks(whole_ticks(0, highest))
+    return label_rows
+
+
+def _mark(plt: Figure, name: str, at: float, row: float, span: tuple[float, float], color: Color) -> None:
+    """Draw a line from the axis to `row`, over the bars, and its name at its upper end."""
+    plt.plot([at, at], [0, row], marker="│", color=color)
+    plt.text(name, at, row, color=color, alignment="left" if at < sum(span) / 2 else "right")
 
 
 def _thin(x: Numbers, y: Numbers) -> tuple[list[float], list[float]]:
     """Keep at most MOST_POINTS points, the first and the last among them; plotext is slow with more."""
     keep = np.unique(np.linspace(0, x.size - 1, min(x.size, MOST_POINTS)).round().astype(int))
     return x[keep].tolist(), y[keep].tolist()
-
-
-def _padded(low: float, high: float) -> tuple[float, float]:
-    room = (high - low) * 0.03 or 0.5
-    return low - room, high + room
-
-
-def _limits(set_limits: Any, low: float, high: float) -> None:
-    set_limits(*_padded(float(low), float(high)))
-
-
-def _whole_ticks(low: int, high: int) -> list[int]:
-    step = next(s for s in (b * 10**e for e in range(9) for b in (1, 2, 5)) if (high - low) / s <= 6)
-    return sorted({low, *range(-(-low // step) * step, high + 1, step)})
-
-
-def _short(value: float) -> str:
-    text = f"{value:.0f}" if 100 <= value < 10_000 else f"{value:.2g}"
-    return text.replace("e+0", "e").replace("e-0", "e-")
-
-
-def _ticks(top: float) -> tuple[list[float], list[str]]:
-    """Ticks from 0 to `top` in steps of 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(top))
-    step = next(power * b for b in (0.2, 0.5, 1, 2, 5) if top / (power * b) <= 5)
-    values = [step * number for number in range(int(top / step) + 1)]
-    return values, [_short(value) for value in values]
-
-
-def _border_ticks(low: float, high: float) -> list[int]:
-    step = 1 if high - low <= 8 else max(2, 2 * round((high - low) / 12))
-    return list(range(math.ceil(low), math.floor(high) + 1, step))
-
-
-def _log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Ticks for log₁₀ values: decades where there are two or more, else 1-2-5 steps."""
-    decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
-    if len(decades) >= 2:
-        every = -(-len(decades) // 6)
-        return [float(d) for d in decades[::every]], [f"1e{d}" if d else "1" for d in decades[::every]]
-    steps = [digit * 10.0**d for d in range(math.floor(low), math.ceil(high) + 1) for digit in range(1, 10)]
-    inside = [step for step in steps if low - 1e-9 <= math.log10(step) <= high + 1e-9]
-    shown = inside[:: -(-len(inside) // 4)] if inside else [10.0 ** ((low + high) / 2)]
-    return [math.log10(step) for step in shown], [_short(step) for step in shown]

@@ -7,10 +7,12 @@ import plotext
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.color import Color, ColorTriplet
 
 import lorabench
 from lorabench.spectra.model import LayerSpectrum
 from lorabench.widgets import plots
+from lorabench.widgets.axes import legend, module_letters
 from tests.spectra.made import pair_with, random_pair, write_adapter
 
 MODULE_PLOTS = [plots.singular_values, plots.eigenvalue_histogram, plots.tail, plots.energy]
@@ -56,7 +58,10 @@ def test_every_plot_fills_its_size_and_no_more(spectra, size):
 
 def test_titles_and_labels_are_whole_at_40_columns(spectra):
     alpha = spectra[0].alpha.fit
-    assert f"tail: α {alpha.alpha:.2f}, n {alpha.tail} of 8" in drawn(plots.tail, spectra[0], (40, 12))[0]
+    assert (
+        f"tail: α {alpha.alpha:.2f}, n {alpha.tail} of 8, KS {alpha.ks:.2f}"
+        in drawn(plots.tail, spectra[0], (40, 12))[0]
+    )
     first = spectra[0]
     ranks = f"{first.rank90}/{first.rank95}/{first.rank99}"
     assert f"energy: 90/95/99 % at k = {ranks}" in drawn(plots.energy, first, (40, 12))[0]
@@ -85,8 +90,7 @@ def test_alpha_is_shown_with_its_mean_borders_and_what_untrained_layers_have(spe
     text = "\n".join(lines)
     assert "mean" in text
     assert "untrained" in text
-    assert lines[-2].split()[:2] == ["2", "3"]
-    assert "borders 2 4 6" in lines[-1]
+    assert lines[-1].strip() == "α"  # no border is near these values
 
 
 def test_depth_runs_from_left_to_right(spectra):
@@ -128,19 +132,72 @@ def test_modules_without_a_depth_are_not_placed(tmp_path):
 
 def test_every_module_type_has_a_letter_of_its_own():
     types = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "query", "qkv", "1"]
-    letters = plots._letters(types)
+    letters = module_letters(types)
     assert list(letters) == types
     assert len(set(letters.values())) == len(types)
     assert [letters[name] for name in types[:7]] == ["q", "k", "v", "o", "g", "u", "d"]
-    assert list(plots._letters(["attn1.to_k", "attn1.to_out", "attn2.to_k"]).values()) == ["k", "a", "K"]
+    assert list(module_letters(["attn1.to_k", "attn1.to_out", "attn2.to_k"]).values()) == ["k", "a", "K"]
 
 
-def test_a_long_legend_is_cut_rather_than_lost(tmp_path):
-    names = [f"0.block.projection_number_{n}" for n in range(8)]
+def test_a_legend_takes_the_lines_that_it_needs():
+    names = [f"projection_number_{n}" for n in range(4)]
+    letters = module_letters(names)
+    assert legend(letters, 100, most=3) == [" ".join(f"{letters[name]}={name}" for name in names)]
+    # What all begin with goes first.
+    assert legend(letters, 20, most=3) == [" ".join(f"{letters[name]}={name[-1]}" for name in names)]
+    assert legend({"attn1.to_k": "k", "attn2.to_k": "K"}, 16, most=2) == ["k=attn1.to_k", "K=attn2.to_k"]
+    assert legend({"attn1.to_k": "k", "attn2.to_k": "K"}, 16, most=1) == ["k=attn1.to_k …"]
+
+
+def test_a_legend_of_several_lines_is_whole_on_the_picture(tmp_path):
+    names = [f"0.block{n}.projection_number_{n}" for n in range(8)]
     folder = write_adapter(tmp_path, {name: random_pair(24, 32, 8, seed=n) for n, name in enumerate(names)})
-    lines = drawn(plots.norm_by_depth, lorabench.analyze(folder).spectra, (56, 12))
-    assert "0=projection_number_0" in lines[-1]
-    assert "…" in lines[-1]
+    types = [s.layer.module_type for s in lorabench.analyze(folder).spectra]
+    text = "\n".join(drawn(plots.norm_by_depth, lorabench.analyze(folder).spectra, (56, 20)))
+    shared = "projection_number_"
+    for name, letter in module_letters(types).items():
+        assert f"{letter}={name.removeprefix(shared)}" in text or f"{letter}={name}" in text
+
+
+def test_module_types_stand_side_by_side_within_their_depth(spectra):
+    lines = drawn(plots.alpha_by_depth, spectra)
+    assert "α by depth: 12 layers" in lines[0]
+    marks = [mark for line in lines[1:-2] for mark in line if mark in "qv"]
+    assert sorted(marks) == ["q"] * 6 + ["v"] * 6
+
+
+def test_letters_that_hide_others_are_counted(spectra):
+    twice = [*spectra[:12], *spectra[:12]]
+    lines = drawn(plots.norm_by_depth, twice)
+    assert "24 layers, 12 hidden" in lines[0]
+    assert sum(line.count("q") + line.count("v") for line in lines[1:-2]) == 12
+
+
+def test_borders_far_from_the_values_do_not_stretch_the_axis(spectra):
+    values = [s.alpha.fit.alpha for s in spectra[:12]]
+    low, high, near = plots.reach(np.array(values), plots.BORDERS)
+    assert max(values) < 2 - 0.2 * (max(values) - min(values))
+    assert (low, high, near) == (min(values), max(values), [])
+    assert plots.reach(np.array([1.5, 3.9]), plots.BORDERS) == (1.5, 4.0, [2.0, 4.0])
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 20), (200, 50)])
+def test_one_value_makes_one_bar_between_gaps(spectra, size):
+    filled = "".join(drawn(plots.eigenvalue_histogram, spectra[0], size)[-4]).strip("│┤0 ")
+    assert 3 <= len(filled.replace("│", " ").split()) <= 7
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 20), (200, 50)])
+def test_bars_stand_on_the_axis_and_leave_gaps(spectra, size):
+    lines = drawn(plots.eigenvalue_histogram, spectra[0], size)
+    body = lines[2:-3]
+    columns = [x for x in range(size[0]) if any(line.ljust(size[0])[x] == "█" for line in body)]
+    assert all(body[-1][x] == "█" for x in columns)
+    for x in columns:
+        filled = [line.ljust(size[0])[x] in "█│" for line in body]
+        assert filled == sorted(filled)
+    assert len(columns) < max(columns) - min(columns) + 1
+    assert "█" not in body[0]
 
 
 def test_a_thousand_layers_are_thinned(spectra):
@@ -149,6 +206,19 @@ def test_a_thousand_layers_are_thinned(spectra):
     assert len(x) == plots.MOST_POINTS
     assert (x[0], x[-1]) == (0, 4999)
     assert y == [2 * value for value in x]
+
+
+def test_all_colours_stand_out_on_white_and_on_near_black():
+    def luminance(triplet):
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in triplet.normalized]
+        return np.dot([0.2126, 0.7152, 0.0722], parts)
+
+    colors = plots.PLAIN
+    for number in (colors.data, colors.mark, colors.border, *colors.series):
+        assert number >= 16  # the first 16 are the terminal theme's own
+        light = luminance(Color.from_ansi(number).get_truecolor())
+        assert 1.05 / (light + 0.05) >= 3
+        assert (light + 0.05) / (luminance(ColorTriplet(30, 30, 30)) + 0.05) >= 3
 
 
 NUMBERS = st.floats(min_value=1e-30, max_value=1e30)
