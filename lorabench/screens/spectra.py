@@ -58,6 +58,7 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
         super().__init__()
         self.whole = False
         self.picture = 0
+        self.title_line = Text()
 
     def body(self) -> ComposeResult:
         with Vertical(id="heading"):
@@ -110,13 +111,17 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
 
     def write_heading(self, title: str, facts: str) -> None:
         """Write what the pictures are of."""
-        self.query_one("#title", Static).update(Text(title, style="bold", no_wrap=True, overflow="ellipsis"))
+        self.title_line = Text(no_wrap=True, overflow="ellipsis").append(title, style="bold")
+        self.query_one("#title", Static).update(self.title_line)
         self.query_one("#facts", Static).update(Text(facts, overflow="ellipsis"))
 
     def draw(self, drawers: Sequence[Draw]) -> None:
         """Show these pictures: all, or one where only one fits."""
         one = self.has_class("-narrow") or self.has_class("-low")
         at = self.picture % max(1, len(drawers))
+        if one and drawers:
+            self.title_line.append(f"   picture {at + 1} of {len(drawers)}", style="dim")
+            self.query_one("#title", Static).update(self.title_line)
         for number, plot in enumerate(self.query(Plot)):
             plot.display = number < len(drawers) and (not one or number == at)
             if plot.display:

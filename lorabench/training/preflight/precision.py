@@ -25,7 +25,7 @@ def precision_findings(
         capability = read_capability()
     chosen = effective_precision(config, capability)
     findings = [Finding(CHECK, "ok", chosen.reason)]
-    if capability is None and not config.get("use_cpu"):
+    if capability is None and not config.get("use_cpu") and config.get("bf16") is not False:
         message = "There is no GPU here: without use_cpu the trainer refuses bf16, and looks for a GPU."
         findings.append(Finding(CHECK, "warning", message, mend=Mend("train on the CPU", {"use_cpu": True})))
     automatic = Mend("let lorabench choose", {"precision": "auto"})

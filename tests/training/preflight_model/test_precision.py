@@ -27,7 +27,7 @@ def test_auto_is_said_with_its_reason(
 @pytest.mark.parametrize(
     ("fields", "capability", "level", "words"),
     [
-        (GPU, None, "warning", "without use_cpu"),
+        ({"use_cpu": False, "bf16": True, "dtype": "bfloat16"}, None, "warning", "without use_cpu"),
         (GPU | {"precision": "bf16"}, (7, 0), "warning", "this GPU has 7.0"),
         (GPU | {"dtype": "float32"}, (8, 0), "warning", "dtype is float32"),
         (GPU | {"use_cpu": True, "precision": "fp16"}, None, "error", "fp16 needs a GPU"),
@@ -49,3 +49,7 @@ def test_what_this_device_cannot_do_is_said_and_mended(
     assert found.mend is not None
     config.apply(found.mend.changes)
     assert len(precision_findings(config, capability, look=False)) == 1
+
+
+def test_a_fresh_run_has_nothing_to_mend_without_a_gpu(configure: Configure, samples: Path) -> None:
+    assert len(precision_findings(configure(samples / "demo-model", **GPU), None, look=False)) == 1
