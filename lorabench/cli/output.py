@@ -91,6 +91,7 @@ class Page:
 
     def table(self, fields: Sequence[Field]) -> None:
         """Add a table; where it is too wide, names are shortened, then columns left out, and it says so."""
+        fields = [replace(each, cells=list(map(visible, each.cells))) for each in fields]
         shown, shared = _fit(fields, self.width)
         table = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
         room = self.width - sum(f.width + _GAP for f in shown if not f.elastic)

@@ -194,7 +194,14 @@ def findings_list(findings: Iterable[Finding]) -> list[dict[str, str]]:
 
 def dump_json(value: object) -> str:
     """Write strict JSON, ending in a newline; what is not finite becomes null."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n")) + "\n"
+
+
+def _escaped(line: str) -> str:
+    """Escape what JSON leaves as it is and a terminal obeys: DEL, C1 controls, direction marks."""
+    escapes = (c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+    return "".join(escapes).replace("\x7f", "\\u007f")
 
 
 def _finite(value: object) -> object:
@@ -206,9 +213,11 @@ def _finite(value: object) -> object:
 
 
 def dump_csv(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
-    """Write a header and rows as CSV; None and what is not finite become an empty field."""
+    """Write a header and rows as CSV, text made visible; None and what is not finite are empty fields."""
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([_finite(value) for value in row] for row in rows)
+    writer.writerows(
+        [visible(value) if isinstance(value, str) else _finite(value) for value in row] for row in rows
+    )
     return output.getvalue()

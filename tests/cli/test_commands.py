@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from lorabench.cli import COMMANDS
 from lorabench.spectra.columns import COLUMNS
 from tests.cli.conftest import COMMAND, environment
+from tests.spectra.made import random_pair
 
 ESCAPE = "\x1b"
 
@@ -208,6 +209,20 @@ def test_a_hostile_path_reaches_the_terminal_harmless(lorabench):
     done = lorabench("analyze", "/nothing/\x1b]0;owned\x07")
     assert done.returncode == 2
     assert ESCAPE not in done.stderr
+
+
+@pytest.mark.parametrize("style", [[], ["--csv"], ["--json"]])
+@pytest.mark.parametrize(
+    "words", [["describe"], ["describe", "--factors"], ["analyze"], ["analyze", "--weightwatcher"]]
+)
+def test_a_hostile_tensor_name_reaches_the_terminal_harmless(lorabench, tmp_path, words, style):
+    module = "layers.0.\x1b]0;owned\x07\x9b2J\x7f\u202eq"
+    a, b = random_pair(16, 16, 8)
+    save_file({f"{module}.lora_A.weight": a, f"{module}.lora_B.weight": b}, tmp_path / "x.safetensors")
+    done = lorabench(*words, *style, tmp_path / "x.safetensors")
+    assert done.returncode == 0
+    assert done.stdout.replace("\n", "").isprintable()
+    assert "owned" in done.stdout
 
 
 def test_every_command_has_help_with_an_example(lorabench):

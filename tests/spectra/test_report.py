@@ -13,7 +13,8 @@ import pytest
 import lorabench
 from lorabench.errors import LorabenchError
 from lorabench.spectra.columns import COLUMNS
-from lorabench.spectra.report import mean_of, summarize
+from lorabench.spectra.report import dump_csv, dump_json, mean_of, summarize
+from lorabench.text import visible
 from tests.spectra.made import pair_with, random_pair, write_adapter
 
 RANK = 8
@@ -99,6 +100,14 @@ def test_json_is_strict_and_carries_every_column_and_the_spectrum(report):
     unreadable = written["layers"][3]
     assert unreadable["norm"] is unreadable["alpha"] is unreadable["rank90"] is None
     assert unreadable["findings"][0]["level"] == "error"
+
+
+def test_json_and_csv_hold_no_character_that_a_terminal_obeys():
+    text = "\x1b[2J\x9b\x7f\u202e é\n\U000e0001"
+    written = dump_json({"name": text})
+    assert written.replace("\n", "").isprintable()
+    assert json.loads(written) == {"name": text}
+    assert dump_csv(["name"], [[text]]) == f"name\n{visible(text)}\n"
 
 
 def test_csv_gives_the_numbers_back_exactly(report):
