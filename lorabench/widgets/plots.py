@@ -148,12 +148,11 @@ def alpha_histogram(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> No
     mean = fmean(values)
     spread = f" ± {stdev(values):.2f}" if values.size > 1 else ""
     null = [median(a.null_low for a in fitted), median(a.null_high for a in fitted)]
-    low, high, borders = reach(
-        np.concatenate([values, [edge for edge in null if math.isfinite(edge)]]), BORDERS
-    )
+    marks = [*BORDERS, *(edge for edge in null if math.isfinite(edge))]
+    low, high = min(*values, *marks), max(*values, *marks)
     span = padded(low, high)
     band_row, mean_row = _bars(plt, values, span, 2, colors.data)
-    for border in borders:
+    for border in BORDERS:
         plt.vline(border, colors.border)
     if all(map(math.isfinite, null)):
         plt.plot(null, [band_row] * 2, marker="━", color=colors.mark)
@@ -161,9 +160,7 @@ def alpha_histogram(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> No
     _mark(plt, "mean", mean, mean_row, span, colors.mark)
     plt.xticks(*ticks(low, high))
     plt.title(f"α of {values.size} {'layer' if values.size == 1 else 'layers'}: {mean:.2f}{spread}")
-    plt.xlabel(
-        "        ".join(["α", *([f"borders {' '.join(f'{b:.0f}' for b in borders)}"] if borders else [])])
-    )
+    plt.xlabel("α        borders 2 4 6")
 
 
 def alpha_by_depth(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> None:
