@@ -234,6 +234,11 @@ class Adapter:
         return tuple(dict.fromkeys(layer.module_type for layer in self.layers))
 
     @property
+    def is_several(self) -> bool:
+        """Whether there are layers of more than one adapter by name."""
+        return len({layer.adapter for layer in self.layers}) > 1
+
+    @property
     def parameters(self) -> int:
         """How many numbers all A and B hold together."""
         return sum(layer.parameters for layer in self.layers)

@@ -28,7 +28,19 @@ _FACTOR_COLUMNS = tuple(
 # What a narrow terminal leaves out first; what is not here goes before.
 _LEFT_OUT = (
     *("stable_rank", "effective_rank", "rank90", "scaling", "shape", "sigma1", "sigma", "tail"),
-    *("num_pl_spikes", "num_evals", "D", "r", "layer", "norm", "warning", "verdict", "alpha", "part"),
+    *(
+        "num_pl_spikes",
+        "num_evals",
+        "D",
+        "r",
+        "layer",
+        "norm",
+        "warning",
+        "verdict",
+        "alpha",
+        "part",
+        "adapter",
+    ),
 )
 
 
@@ -48,13 +60,14 @@ class Options:
         """The columns that filter and sort know: WeightWatcher's names come first where they are shown."""
         return (*PARITY_COLUMNS, *COLUMNS) if self.weightwatcher else COLUMNS
 
-    @property
-    def shown(self) -> tuple[Column, ...]:
-        """The columns of the printed table."""
-        if self.weightwatcher:
-            layer, module, *rest = PARITY_VIEW
-            return (layer, module, *(pick(COLUMNS, "part") if self.factors else ()), *rest)
-        return _FACTOR_COLUMNS if self.factors else LAYER_COLUMNS
+    def shown(self, adapter: Adapter) -> tuple[Column, ...]:
+        """The columns of the printed table: the adapter's name where there are several in one."""
+        columns = PARITY_VIEW if self.weightwatcher else _FACTOR_COLUMNS if self.factors else LAYER_COLUMNS
+        layer, module, *rest = columns
+        more = pick(COLUMNS, "adapter") if adapter.is_several else ()
+        if self.weightwatcher and self.factors:
+            more = (*more, *pick(COLUMNS, "part"))
+        return (layer, module, *more, *rest)
 
 
 def analyze(path: Path, page: Page, options: Options) -> str:
@@ -88,7 +101,7 @@ def _factor_spectra(adapter: Adapter) -> Iterator[LayerSpectrum]:
 def _fill(page: Page, report: Report, count: int, options: Options) -> None:
     page.pairs(adapter_facts(report.adapter)[:6])
     page.line()
-    add_table(page, options.shown, report.spectra)
+    add_table(page, options.shown(report.adapter), report.spectra)
     page.line()
     shown = len(report.spectra)
     filtered = [("filter", f"{shown} of {count} rows fit")] if shown < count else []

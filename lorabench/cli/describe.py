@@ -46,6 +46,7 @@ def _layer_row(layer: LoraLayer) -> dict[str, Value]:
     return {
         "layer": layer.layer_index,
         "module": visible(layer.name),
+        "adapter": visible(layer.adapter),
         "kind": layer.kind,
         "shape": f"{layer.shape[0]}×{layer.shape[1]}",
         "r": layer.rank,
@@ -68,6 +69,7 @@ def _factor_rows(layer: LoraLayer) -> list[dict[str, Value]]:
         {
             "layer": layer.layer_index,
             "module": visible(layer.name),
+            "adapter": visible(layer.adapter),
             "factor": factor,
             "r": layer.rank,
             **_tensor_row(tensor),
@@ -77,8 +79,18 @@ def _factor_rows(layer: LoraLayer) -> list[dict[str, Value]]:
     ]
 
 
-_KEEP = {"module": 9, "factor": 9, "r": 8, "shape": 7, "layer": 6, "scaling": 5, "parameters": 4, "dtype": 3}
-_TEXT = {"module", "kind", "shape", "dtype", "notes", "tensor", "factor"}
+_KEEP = {
+    "module": 9,
+    "adapter": 9,
+    "factor": 9,
+    "r": 8,
+    "shape": 7,
+    "layer": 6,
+    "scaling": 5,
+    "parameters": 4,
+    "dtype": 3,
+}
+_TEXT = {"module", "adapter", "kind", "shape", "dtype", "notes", "tensor", "factor"}
 
 
 def _fill(page: Page, adapter: Adapter, rows: list[dict[str, Value]]) -> None:
@@ -86,6 +98,8 @@ def _fill(page: Page, adapter: Adapter, rows: list[dict[str, Value]]) -> None:
     if rows:
         page.line()
         names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+        if not adapter.is_several:
+            names.remove("adapter")
         page.table(
             [
                 Field(

@@ -37,6 +37,32 @@ def test_describe_says_what_is_in_the_adapter_in_plain_text(lorabench, adapter):
     assert "…" not in done.stdout
 
 
+def test_a_row_says_which_of_several_adapters_it_is_of(lorabench, adapter, tmp_path):
+    a, b = random_pair(16, 16, 8)
+    state = {
+        f"layers.0.q_proj.lora_{part}.{name}.weight": factor
+        for name in ("default", "style")
+        for part, factor in (("A", a), ("B", b))
+    }
+    save_file(state, tmp_path / "two.safetensors")
+    two = tmp_path / "two.safetensors"
+    for command in ("describe", "analyze"):
+        assert [row["adapter"] for row in rows(lorabench(command, two, "--csv").stdout)] == [
+            "default",
+            "style",
+        ]
+        layers = json.loads(lorabench(command, two, "--json").stdout)["layers"]
+        assert [layer["adapter"] for layer in layers] == ["default", "style"]
+    for words in (["describe"], ["describe", "--factors"], ["analyze"], ["analyze", "--weightwatcher"]):
+        several = lorabench(*words, two).stdout.split("\n\n")[1].splitlines()
+        assert several[0].split()[:3] == ["layer", "module", "adapter"]
+        assert {line.split()[2] for line in several[1:3]} == {"default", "style"}
+        alone = lorabench(*words, adapter).stdout.split("\n\n")[1].splitlines()
+        assert "adapter" not in alone[0]
+    style = lorabench("analyze", two, "--csv", "--filter", "adapter=style").stdout
+    assert [row["adapter"] for row in rows(style)] == ["style"]
+
+
 @pytest.fixture
 def halves(adapter, tmp_path):
     """The adapter without the B of layer 0 and the A of layer 1."""
