@@ -275,4 +275,9 @@ def _style(json: bool, csv: bool, output: Path | None) -> str:
     if json and csv:
         raise typer.BadParameter("choose one of --json and --csv.", param_hint="--json, --csv")
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    return "json" if json else "csv" if csv else suffix if suffix in ("json", "csv") else "text"
+    asked, named = "json" if json else "csv" if csv else "", suffix if suffix in ("json", "csv") else ""
+    if asked and named and asked != named:
+        raise typer.BadParameter(
+            f"{asked} cannot be written to a .{named} file.", param_hint=f"--{asked}, -o"
+        )
+    return asked or named or "text"

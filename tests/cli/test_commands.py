@@ -209,6 +209,8 @@ def test_a_file_that_cannot_be_written_is_named(lorabench, adapter, tmp_path):
         (["analyze", ".", "--sort", "nrom"], "Did you mean norm?"),
         (["analyze", ".", "--filter", "alpha<"], "ends too early at character 7"),
         (["analyze", ".", "--json", "--csv"], "choose one of --json and --csv"),
+        (["analyze", ".", "--json", "-o", "x.csv"], "--json, -o: json cannot be written to a .csv file."),
+        (["describe", ".", "--csv", "-o", "x.JSON"], "--csv, -o: csv cannot be written to a .json file."),
         (["analyze", ".", "--json", "--plot"], "plots cannot be drawn into json"),
         (["analyze", ".", "--nonsense"], "No such option"),
         (["demo"], "choose one of --ask and --rebuild"),
