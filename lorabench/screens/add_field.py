@@ -39,7 +39,7 @@ class AddFieldDialog(ModalScreen[str | None]):
         with Vertical(classes="dialog wide") as dialog:
             dialog.border_title = "add a field"
             dialog.border_subtitle = "type a part of its name · enter adds · tab completes · esc closes"
-            yield Input(placeholder="max_grad_norm", select_on_focus=False)
+            yield Input(placeholder="max_grad_norm", compact=True, select_on_focus=False)
             yield OptionList()
 
     def on_mount(self) -> None:

@@ -19,9 +19,8 @@ from lorabench.screens.mask import ROWS, MaskDialog
 from lorabench.screens.preflight_client import Answered, Crashed, PreflightClient
 from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import visible
-from lorabench.training.preflight.finding import Finding, Mend
 from lorabench.widgets.field_form import FieldForm, FieldRow
-from lorabench.widgets.finding_list import MARKS, FindingList
+from lorabench.widgets.finding_list import FindingList
 from lorabench.widgets.yaml_area import YamlArea
 
 NOTHING_OPEN = (
@@ -55,24 +54,10 @@ preflight: what would happen if this ran. It follows as you type.
             tooltip="save the configuration",
             priority=True,
         ),
-        Binding(
-            "tab,shift+tab",
-            "panel",
-            "panel",
-            show=False,
-            id="config.panel",
-            tooltip="between form and findings",
-        ),
+        Binding("tab,shift+tab", "panel", "panel", show=False, id="config.panel", tooltip="form or findings"),
         Binding("m", "mask", "loss mask", id="config.mask", tooltip="rows as the trainer will see them"),
         Binding("e", "yaml", "YAML", id="config.yaml", tooltip="edit the YAML itself; esc comes back"),
-        Binding(
-            "a",
-            "add",
-            "add field",
-            show=False,
-            id="config.add",
-            tooltip="add another field of TRL by its name",
-        ),
+        Binding("a", "add", "add field", show=False, id="config.add", tooltip="any other field of TRL"),
         Binding("u", "undo", "undo", show=False, id="config.undo", tooltip="take the last change back"),
         Binding(
             "y", "copy", "copy", show=False, id="config.copy", tooltip="copy the finding under the cursor"
@@ -84,7 +69,6 @@ preflight: what would happen if this ran. It follows as you type.
         self.file: ConfigFile | None = None
         self.client = PreflightClient(self)
         self.mask: MaskDialog | None = None
-        self.back_to: str | None = None
 
     def body(self) -> ComposeResult:
         with Horizontal(id="config"):
@@ -116,8 +100,8 @@ preflight: what would happen if this ran. It follows as you type.
         self.query_one(ContentSwitcher).current = "form"
         if self.config.broken:
             await self.action_yaml()
-        elif rows := self.query(FieldRow):
-            rows.first().focus()
+        else:
+            self.query_one(FieldForm).enter()
         self.ask(at_once=True)
 
     @property
@@ -176,22 +160,13 @@ preflight: what would happen if this ran. It follows as you type.
             if self.mask is not None:
                 self.mask.hear(answer)
             return
-        match answer.pop("kind"):
-            case "fields":
+        if event.ask == "fields":
+            if answer["kind"] == "fields":
                 self.config.know(answer["fields"])
-            case "begun":
-                findings.begin(answer["checks"])
-            case "checking":
-                findings.start(answer["check"])
-            case "finding":
-                mend = answer.pop("mend")
-                findings.add(Finding(**answer, mend=Mend(**mend) if mend else None))
-            case "failed":
-                findings.fail(answer["message"], answer["hint"])
-            case "done" if event.ask == "preflight":
-                findings.end()
-                if not self.config.more:
-                    self.client.ask("fields")
+            return
+        findings.hear(answer)
+        if answer["kind"] == "done" and not self.config.more:
+            self.client.ask("fields")
         self.show_explanation()
 
     @on(Crashed)
@@ -218,14 +193,8 @@ preflight: what would happen if this ran. It follows as you type.
         findings = self.query_one(FindingList)
         name = self.query_one(FieldForm).current
         text = Text()
-        if findings.has_focus and findings.current is not None:
-            finding = findings.current
-            text.append(f"{MARKS[finding.level]} {finding.level} · {visible(finding.check)}  ", style="bold")
-            text.append(visible(finding.message))
-            for line in finding.detail.splitlines():
-                text.append(f"\n{visible(line)}")
-            if finding.mend:
-                text.append(f"\n⏎ {visible(finding.mend.label)}", style="bold")
+        if findings.has_focus:
+            text = findings.explanation()
         elif name is not None:
             text.append(f"{name}  ", style="bold")
             text.append(self.config.explain(name))
@@ -268,14 +237,11 @@ preflight: what would happen if this ran. It follows as you type.
         """Go from the form or the YAML to the findings, or back."""
         findings = self.query_one(FindingList)
         if not findings.has_focus:
-            self.back_to = self.query_one(FieldForm).current
             findings.focus()
         elif self.query_one(ContentSwitcher).current == "yaml":
-            self.query_one(TextArea).focus()
-        elif self.back_to is not None:
-            self.query_one(FieldForm).go_to(self.back_to)
+            self.query_one(YamlArea).focus()
         else:
-            self.query(FieldRow).first().focus()
+            self.query_one(FieldForm).enter()
 
     async def action_yaml(self) -> None:
         """Switch between the form and the YAML."""
@@ -295,7 +261,7 @@ preflight: what would happen if this ran. It follows as you type.
             return
         views.current = "form"
         await self.build()
-        self.query(FieldRow).first().focus()
+        self.query_one(FieldForm).enter()
 
     def action_add(self) -> None:
         """Find another field by its name and show it in the form."""

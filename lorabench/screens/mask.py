@@ -15,7 +15,7 @@ from lorabench.text import visible
 
 ROWS = 20
 TRAINED = "bold underline"
-LEGEND = "⟦underlined⟧ trained on · dim: masked · ←/→ row · b token borders · esc closes"
+LEGEND = "⟦underlined⟧ trained on · ←/→ row · b token borders · esc closes"
 
 
 class MaskDialog(ModalScreen[None]):

@@ -37,7 +37,7 @@ class NewRunDialog(ModalScreen[Path | None]):
             dialog.border_title = "new run"
             dialog.border_subtitle = "enter makes it · ↑/↓ preset · esc closes"
             yield Static(Text(f"folder, in {visible(self.folder)}"))
-            yield Input(free_name(self.folder), id="path", select_on_focus=False)
+            yield Input(free_name(self.folder), id="name", compact=True, select_on_focus=False)
             yield OptionList(*(two_columns(preset.name, preset.help) for preset in PRESETS))
             yield Static(id="problem")
 

@@ -155,10 +155,14 @@ class FieldForm(VerticalScroll):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id, can_focus=False)
+        self.groups: Sequence[tuple[str, Sequence[Row]]] = ()
+        self.last = ""
 
     async def build(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
         """Show these groups of rows in place of those before, the cursor on the row where it was."""
-        at = self.current
+        if groups == self.groups:
+            return
+        self.groups, at = groups, self.current
         await self.remove_children()
         for title, rows in groups:
             await self.mount(Static(Text(title), classes="group"), *(FieldRow(row) for row in rows))
@@ -170,6 +174,18 @@ class FieldForm(VerticalScroll):
         """The field on which the cursor is."""
         row = next((row for row in self.query(FieldRow) if row.has_focus or row.line.has_focus), None)
         return row.row.name if row else None
+
+    @on(FieldRow.Reached)
+    def remember(self, event: FieldRow.Reached) -> None:
+        """Keep in mind where to come back to."""
+        self.last = event.name
+
+    def enter(self) -> None:
+        """Put the cursor where it was last, or on the first field."""
+        rows = self.query(FieldRow)
+        if rows:
+            names = [row.row.name for row in rows]
+            self.go_to(self.last if self.last in names else names[0])
 
     def go_to(self, name: str) -> None:
         """Put the cursor on a field."""

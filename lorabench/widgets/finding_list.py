@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +13,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from lorabench.text import visible
-from lorabench.training.preflight.finding import Finding, Level
+from lorabench.training.preflight.finding import Finding, Level, Mend
 
 MARKS: dict[Level, str] = {"ok": "✔", "advice": "·", "warning": "▲", "error": "✘"}
 COLOURS: dict[Level, str] = {
@@ -42,6 +42,21 @@ class FindingList(OptionList):
         self.found: dict[str, list[Finding]] = {}
         self.waiting: list[str] = []
         self.shown: list[Finding | None] = []
+
+    def hear(self, answer: Mapping[str, Any]) -> None:
+        """Take what the preflight's process answers; its module says what that can be."""
+        match answer:
+            case {"kind": "begun", "checks": checks}:
+                self.begin(checks)
+            case {"kind": "checking", "check": check}:
+                self.start(check)
+            case {"kind": "finding", "mend": mend}:
+                fields = {name: value for name, value in answer.items() if name not in ("kind", "mend")}
+                self.add(Finding(**fields, mend=Mend(**mend) if mend else None))
+            case {"kind": "failed", "message": message, "hint": hint}:
+                self.fail(message, hint)
+            case {"kind": "done"}:
+                self.end()
 
     def begin(self, checks: Iterable[str]) -> None:
         """Await these checks; what is known of them from before stays, marked as old."""
@@ -80,6 +95,18 @@ class FindingList(OptionList):
         """The finding under the cursor."""
         at = self.highlighted
         return self.shown[at] if at is not None and at < len(self.shown) else None
+
+    def explanation(self) -> Text:
+        """All that the finding under the cursor says, and what its mend would do."""
+        finding, text = self.current, Text()
+        if finding is not None:
+            text.append(f"{MARKS[finding.level]} {finding.level} · {visible(finding.check)}  ", style="bold")
+            text.append(visible(finding.message))
+            for line in finding.detail.splitlines():
+                text.append(f"\n{visible(line)}")
+            if finding.mend:
+                text.append(f"\n⏎ {visible(finding.mend.label)}", style="bold")
+        return text
 
     def summary(self) -> str:
         """How many errors and warnings there are, and what is being computed."""

@@ -198,7 +198,7 @@ async def test_saving_keeps_comments_and_unknown_keys(app: LorabenchApp, run_yam
         await until(pilot, lambda: "not saved" in text_of(app))
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "─ saved ─" in text_of(app))
-    assert run_yaml.read_text() == RUN.replace("lora_r: 7 ", "lora_r: 16")
+    assert run_yaml.read_text() == RUN.replace("lora_r: 7", "lora_r: 16")
 
 
 async def test_e_edits_the_yaml_itself_and_comes_back_to_the_form(app: LorabenchApp, run_yaml: Path) -> None:
@@ -342,3 +342,18 @@ asyncio.run(look())
     assert lines[-1] == "False False False"
     assert "ok trainable 43,008 of 1,355,392 = 3.1731 %." in lines
     assert not any(line.startswith("error") for line in lines)
+
+
+async def test_n_makes_a_new_run_from_a_preset_and_opens_it(app: LorabenchApp, run_yaml: Path) -> None:
+    folder = run_yaml.parent.parent
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, BenchScreen) and app.screen.begun)
+        await pilot.press("n")
+        await until(pilot, lambda: "high rank" in text_of(app))
+        await pilot.press("ctrl+u", *"odd-run", "enter")
+        await until(pilot, lambda: "Name another folder" in text_of(app))
+        await pilot.press("ctrl+u", *"mine", "down", "down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ConfigScreen) and bool(app.screen.query(FieldRow)))
+        assert row(app, "lora_r").line.value == "64"
+        assert row(app, "lora_target_modules").line.value == "all-linear"
+    assert "lora_r: 64" in (folder / "mine" / "run.yaml").read_text()
