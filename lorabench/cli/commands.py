@@ -151,7 +151,7 @@ def analyze_command(
     \b
     Columns for --sort and --filter: layer module type shape kind r scaling norm
     sigma1 stable_rank effective_rank rank90 rank95 rank99 alpha alpha_low
-    alpha_high tail ks xmin norm_a norm_b verdict reason. A filter joins
+    alpha_high tail ks xmin norm_a norm_b adapter verdict reason. A filter joins
     comparisons (< <= > >= = != and ~ for "contains") with and, or, not.
     """
     from lorabench.cli.analyze import Options, analyze
@@ -188,7 +188,7 @@ def new_command(
 
     \b
     Example: lorabench new my-run
-             lorabench new my-run --preset qlora --model Qwen/Qwen2.5-7B --data rows.jsonl
+             lorabench new my-run --preset qlora --model Qwen/Qwen2.5-7B
              lorabench new --fields
     """
     from lorabench.cli.new import list_fields, new
