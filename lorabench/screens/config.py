@@ -82,9 +82,10 @@ preflight: what would happen if this ran. It follows as you type.
             explain.can_focus = False
             yield Static(NOTHING_OPEN)
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.watch(self.screen, "focused", self.show_explanation, init=False)
+    def on_descendant_focus(self) -> None:
+        # A rule for :focus-within would style every field anew at every step.
+        self.query_one("#left").set_class(not self.query_one(FindingList).has_focus, "-here")
+        self.show_explanation()
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
@@ -139,7 +140,10 @@ preflight: what would happen if this ran. It follows as you type.
     @on(FieldRow.Changed)
     def take_value(self, event: FieldRow.Changed) -> None:
         """Write what was typed into the file's text."""
-        self.config.set_field(event.name, event.text)
+        try:
+            self.config.set_field(event.name, event.text)
+        except LorabenchError as error:
+            self.notify(str(error), severity="error", markup=False)
         self.show_file()
         self.ask()
 
@@ -209,7 +213,11 @@ preflight: what would happen if this ran. It follows as you type.
         if finding.mend is None:
             self.notify("This finding has no mend that a key could apply.", markup=False)
             return
-        self.config.change(finding.mend.changes)
+        try:
+            self.config.change(finding.mend.changes)
+        except LorabenchError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
         await self.build()
         self.query_one(FindingList).focus()
         self.notify(f"{finding.mend.label}   u takes it back", markup=False)

@@ -66,6 +66,7 @@ class FieldRow(Vertical, can_focus=True):
         super().__init__(id=f"field-{row.name}")
         self.row = row
         self.before = ""
+        self.said = ("", "")
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -91,9 +92,12 @@ class FieldRow(Vertical, can_focus=True):
         if not self.line.has_focus and self.line.value != value:
             with self.prevent(Input.Changed):
                 self.line.value = value
-        self.set_class(bool(problem), "-wrong")
-        self.query_one(".problem", Static).update(Text(f"✘ {visible(problem)}" if problem else ""))
-        self.query_one(".note", Static).update(Text(note, no_wrap=True))
+        # An update lays the whole form out anew.
+        if (problem, note) != self.said:
+            self.said = (problem, note)
+            self.set_class(bool(problem), "-wrong")
+            self.query_one(".problem", Static).update(Text(f"✘ {visible(problem)}" if problem else ""))
+            self.query_one(".note", Static).update(Text(note, no_wrap=True))
 
     def action_edit(self) -> None:
         """Put the cursor into the value."""
@@ -172,8 +176,9 @@ class FieldForm(VerticalScroll):
     @property
     def current(self) -> str | None:
         """The field on which the cursor is."""
-        row = next((row for row in self.query(FieldRow) if row.has_focus or row.line.has_focus), None)
-        return row.row.name if row else None
+        focused = self.screen.focused
+        nodes = focused.ancestors_with_self if focused is not None else ()
+        return next((node.row.name for node in nodes if isinstance(node, FieldRow)), None)
 
     @on(FieldRow.Reached)
     def remember(self, event: FieldRow.Reached) -> None:
