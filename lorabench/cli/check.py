@@ -49,7 +49,8 @@ def _findings(path: Path, advice: bool) -> Iterator[Finding]:
 
     config = RunConfig.load(path)
     if config.broken:
-        raise ConfigError(f"{visible(path)}: {config.problems[0].message}", config.problems[0].allowed)
+        problems = "\n".join(f"{problem.message} {problem.allowed}".rstrip() for problem in config.problems)
+        raise ConfigError(f"{visible(path)} cannot be read as a configuration.", problems)
     from lorabench.training.preflight.run import preflight
 
     findings = preflight(config, advice=advice)

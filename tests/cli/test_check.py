@@ -71,3 +71,11 @@ def test_serve_check_says_the_command_and_ends_with_0(lorabench, samples):
     done = lorabench("serve-check", samples / "style-checkpoints-r8")
     assert done.returncode == 0
     assert "--max-lora-rank 8" in done.stdout
+
+
+def test_every_problem_of_a_broken_file_is_listed(lorabench, tmp_path):
+    (tmp_path / "run.yaml").write_text("lora_r: 8\nlora_r: 9\nseed: 1\nseed: 2\n")
+    done = lorabench("check", tmp_path / "run.yaml")
+    assert done.returncode == 2
+    assert "lora_r" in done.stderr
+    assert "seed" in done.stderr

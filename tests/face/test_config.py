@@ -178,6 +178,19 @@ async def test_a_wrong_value_is_marked_where_it_stands_with_what_is_allowed(
         await until(pilot, lambda: not row(app, "lora_r").has_class("-wrong"))
 
 
+async def test_a_value_that_cannot_be_changed_alone_is_a_sentence_and_stays(
+    app: LorabenchApp, run_yaml: Path
+) -> None:
+    run_yaml.write_text("lora_r: &rank 8\nlora_alpha: *rank\n")
+    async with app.run_test(size=(120, 36), notifications=True) as pilot:
+        await open_config(pilot, run_yaml)
+        await edit(pilot, "lora_r", "9")
+        await until(pilot, lambda: any("text instead" in note.message for note in app._notifications))
+        assert isinstance(app.screen, ConfigScreen)
+        assert app.config_file is not None
+        assert not app.config_file.changed
+
+
 async def test_esc_leaves_a_value_as_it_was_and_space_takes_the_next_choice(
     app: LorabenchApp, run_yaml: Path
 ) -> None:
