@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,27 @@ def read_device(
 
 
 def read_gpu() -> Device | None:
-    """Return the first visible NVIDIA GPU by NVML, or None without one or without its driver."""
+    """Return the first NVIDIA GPU that NVML lists, or None without one or without its driver."""
+
+    def read(nvml: Any, handle: Any) -> Device:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        return Device(str(nvml.nvmlDeviceGetName(handle)), int(memory.used), int(memory.total))
+
+    return ask_gpu(read)
+
+
+def read_capability() -> tuple[int, int] | None:
+    """Return the first GPU's CUDA compute capability, or None without one or without its driver."""
+
+    def read(nvml: Any, handle: Any) -> tuple[int, int]:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+        return int(major), int(minor)
+
+    return ask_gpu(read)
+
+
+def ask_gpu(read: Callable[[Any, Any], Answer]) -> Answer | None:
+    """Return what `read(nvml, handle)` says of the first GPU, or None where NVML has none or fails."""
     import pynvml
 
     try:
@@ -38,10 +61,7 @@ def read_gpu() -> Device | None:
     try:
         if pynvml.nvmlDeviceGetCount() == 0:
             return None
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        name = pynvml.nvmlDeviceGetName(handle)
-        return Device(str(name), int(memory.used), int(memory.total))
+        return read(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
     except pynvml.NVMLError:
         return None
     finally:

@@ -220,14 +220,6 @@ opens its configuration (2); `n` makes a new run.
 
         self.app.push_screen(NewRunDialog(self.workbench.folder), made)
 
-    def action_filter(self) -> None:
-        """Ask for a part of a name."""
-        self.query_one(FilterLine).ask()
-
-    def action_unfilter(self) -> None:
-        """Show all rows."""
-        self.query_one(FilterLine).action_clear()
-
     @on(FilterLine.Changed)
     def apply_filter(self, event: FilterLine.Changed) -> None:
         """Show only the rows that match."""

@@ -25,7 +25,8 @@ from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.heat_grid import HeatGrid
 from lorabench.widgets.layer_table import LayerTable, pending
 
-# Names of a UNet's modules leave no room for the verdict at the end of the line.
+# In fewer columns the verdict, at the end of the line, would be out of sight; a UNet's names need more.
+ROOM_FOR_ALL = 118
 LONG_NAME = 50
 VERY_WIDE = 160
 
@@ -104,7 +105,7 @@ class LayersScreen(WorkScreen):
         adapter = self.analysis.adapter
         layers = adapter.layers if adapter else ()
         longest = max((len(layer.name) for layer in layers), default=0)
-        narrow = self.has_class("-narrow") or (longest > LONG_NAME and self.size.width < VERY_WIDE)
+        narrow = self.size.width < (VERY_WIDE if longest > LONG_NAME else ROOM_FOR_ALL)
         several = len({layer.adapter for layer in layers}) > 1
         return self.view.columns(narrow=narrow, several_adapters=several)
 
@@ -252,14 +253,6 @@ class LayersScreen(WorkScreen):
         self.view.show_parity()
         self.query_one(ContentSwitcher).current = "table"
         self.show_analysis()
-
-    def action_filter(self) -> None:
-        """Ask for a filter."""
-        self.query_one(FilterLine).ask()
-
-    def action_unfilter(self) -> None:
-        """Show all layers."""
-        self.query_one(FilterLine).action_clear()
 
     @on(FilterLine.Changed)
     def apply_filter(self, event: FilterLine.Changed) -> None:

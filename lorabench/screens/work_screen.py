@@ -15,6 +15,7 @@ from textual.worker import Worker
 
 from lorabench.screens.dialogs import HelpDialog, SaveDialog
 from lorabench.text import visible
+from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
@@ -115,6 +116,14 @@ class WorkScreen(Screen[None]):
                 key = self.app.get_key_display(binding).replace("|", "\\|")
                 rows.append(f"| `{key}` | {tooltip or binding.description} |")
         return "\n".join(rows)
+
+    def action_filter(self) -> None:
+        """Ask for a filter, on a screen that has one."""
+        self.query_one(FilterLine).ask()
+
+    def action_unfilter(self) -> None:
+        """Show all again."""
+        self.query_one(FilterLine).action_clear()
 
     def writers(self) -> dict[str, tuple[str, Writer]]:
         """Return what can be saved: file ending → (what it is, a function that writes it)."""

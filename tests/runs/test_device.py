@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from lorabench.runs.device import Device, read_device, read_gpu
+from lorabench.runs.device import Device, read_capability, read_device, read_gpu
 
 
 def test_a_gpu_is_shown_before_the_cpu() -> None:
@@ -35,3 +36,21 @@ def test_a_failing_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pynvml, "nvmlInit", fail)
     assert read_gpu() is None
+
+
+def test_the_first_gpu_tells_its_name_memory_and_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    answers = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda index: f"gpu {index}",
+        "nvmlDeviceGetName": lambda handle: f"H100 at {handle}",
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=41, total=80),
+        "nvmlDeviceGetCudaComputeCapability": lambda handle: (9, 0),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, name, answer)
+    assert read_gpu() == Device("H100 at gpu 0", 41, 80)
+    assert read_capability() == (9, 0)

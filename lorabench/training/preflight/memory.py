@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from lorabench.runs.device import Device, read_device
+from lorabench.runs.device import Device, read_capability, read_device
 from lorabench.text import human_bytes
 from lorabench.training.config.field import ConfigError
 from lorabench.training.preflight.activations import Activations, Pass, by_formula, dimensions, trace
 from lorabench.training.preflight.finding import Finding, Level, Mend
 from lorabench.training.preflight.meta_model import MetaModel, meta_model
 from lorabench.training.preflight.model_source import ModelNotFound, source_of
-from lorabench.training.preflight.precision import effective_precision, read_capability
+from lorabench.training.preflight.precision import effective_precision
 from lorabench.training.preflight.steps import adapter_width, optimizer_bytes
 
 if TYPE_CHECKING:

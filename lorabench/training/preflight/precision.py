@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lorabench.runs.device import read_capability
 from lorabench.training.config.precision import Precision, choose_precision
 from lorabench.training.preflight.finding import Finding, Mend
 
@@ -58,23 +59,3 @@ def precision_findings(
 def effective_precision(config: RunConfig, capability: Capability | None) -> Precision:
     """Return what the trainer will be told; on `use_cpu` the GPU does not count."""
     return choose_precision(None if config.get("use_cpu") else capability, str(config.get("precision")))
-
-
-def read_capability() -> Capability | None:
-    """Return the first GPU's CUDA compute capability by NVML, or None without one or without its driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        if pynvml.nvmlDeviceGetCount() == 0:
-            return None
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        return int(major), int(minor)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
