@@ -1,0 +1,51 @@
+"""What a watcher asks of the trainer, by a file's presence: `stop` (save and end), `save` (a checkpoint now)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorabench.errors import LorabenchError
+from lorabench.text import visible
+
+STOP_FILE = "stop"
+SAVE_FILE = "save"
+
+
+def request_stop(folder: Path) -> None:
+    """Ask the trainer of this folder to save and stop at its next step."""
+    _ask(folder / STOP_FILE)
+
+
+def stop_requested(folder: Path) -> bool:
+    """Say whether somebody asks for a stop."""
+    return (folder / STOP_FILE).exists()
+
+
+def request_checkpoint(folder: Path) -> None:
+    """Ask the trainer of this folder for a checkpoint at its next step."""
+    _ask(folder / SAVE_FILE)
+
+
+def take_checkpoint_request(folder: Path) -> bool:
+    """Say whether somebody asks for a checkpoint, and withdraw what was asked."""
+    try:
+        (folder / SAVE_FILE).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def clear_requests(folder: Path) -> None:
+    """Withdraw what was asked of an earlier training: a new one must not stop at its first step."""
+    for name in (STOP_FILE, SAVE_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _ask(path: Path) -> None:
+    try:
+        path.touch()
+    except OSError as error:
+        raise LorabenchError(
+            f"The file {visible(path)} cannot be made: {error.strerror}.",
+            "The trainer looks for this file at each step: whoever may write in its folder can make it.",
+        ) from error
