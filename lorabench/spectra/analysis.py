@@ -35,7 +35,7 @@ _UNKNOWN_SCALING = Finding(
 def analyze_layer(layer: LoraLayer) -> LayerSpectrum:
     """Return the spectrum and verdict of ΔW = s·B·A; a layer that cannot be read is `unreadable`."""
     try:
-        return _spectrum(layer, read_factors(layer), "ΔW")
+        return spectrum_of(layer, read_factors(layer))
     except (AdapterError, OSError) as error:
         return _unreadable(layer, "ΔW", error)
 
@@ -44,7 +44,7 @@ def analyze_factors(layer: LoraLayer) -> tuple[LayerSpectrum, LayerSpectrum]:
     """Return the spectra and verdicts of A alone and of B alone, both unscaled."""
     try:
         factors = read_factors(layer)
-        return _spectrum(layer, factors, "A"), _spectrum(layer, factors, "B")
+        return spectrum_of(layer, factors, "A"), spectrum_of(layer, factors, "B")
     except (AdapterError, OSError) as error:
         return _unreadable(layer, "A", error), _unreadable(layer, "B", error)
 
@@ -70,7 +70,12 @@ def spectra_of(adapter: Adapter, *, workers: int | None = None) -> Iterator[Laye
         pool.shutdown(cancel_futures=True)
 
 
-def _spectrum(layer: LoraLayer, factors: Factors, part: Part) -> LayerSpectrum:
+def spectrum_of(layer: LoraLayer, factors: Factors, part: Part = "ΔW") -> LayerSpectrum:
+    """Return the spectrum and verdict of a layer whose factors have been reduced to their triangles.
+
+    Raises:
+        Malformed: the singular values leave the range of float64.
+    """
     scaling = 1.0 if layer.scaling is None or part != "ΔW" else layer.scaling
     values = factors.singular_values(part, scaling)
     roundoff = max(_roundoff(layer), len(values) * 2.0**-52)

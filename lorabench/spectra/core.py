@@ -90,7 +90,7 @@ def triangle(factor: FloatArray, source: Tensor) -> Float64Array:
             gram = _gram(factor)
         if not gram.any() and not factor.any():
             return gram
-        root = _cholesky(gram) if np.isfinite(gram).all() else None
+        root = triangle_of_gram(gram)
         if root is not None:
             return root
     _refuse_non_finite(factor, source)
@@ -111,8 +111,13 @@ def _gram(factor: FloatArray) -> Float64Array:
     return gram
 
 
-def _cholesky(gram: Float64Array) -> Float64Array | None:
-    """Return the upper Cholesky factor, or None where it would lose digits."""
+def triangle_of_gram(gram: Float64Array) -> Float64Array | None:
+    """Return R with RᵀR = gram, shape (r, r), or None where the factor itself is needed.
+
+    None where the Cholesky factor would lose digits, or the Gram matrix holds a NaN or an infinity.
+    """
+    if not np.isfinite(gram).all():
+        return None
     scale = np.sqrt(np.diagonal(gram))
     if scale.min() < _SMALLEST_SCALE:
         return None
