@@ -1,4 +1,4 @@
-"""What a watcher asks of the trainer, by a file's presence: `stop` (save and end), `save` (a checkpoint now)."""
+"""What a watcher asks of the trainer, by a file: `stop` (save, then end) or `save` (a checkpoint now)."""
 
 from __future__ import annotations
 
