@@ -90,6 +90,7 @@ class LorabenchApp(App[None]):
         super().__init__()
         self.folder = folder
         self.open_path = open_path
+        self.running = ""  # the run of this folder that goes on, for the top line
         self.device: Device | None = None
         self.analysis = Analysis(self)
         for name in ANSI_THEMES:

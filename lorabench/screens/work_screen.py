@@ -31,6 +31,7 @@ class Workbench(Protocol):
     """What a screen may ask of the application."""
 
     folder: Path
+    running: str
     device: Device | None
     analysis: Analysis
     config_file: ConfigFile | None
@@ -88,7 +89,8 @@ class WorkScreen(Screen[None]):
 
     def refresh_top(self) -> None:
         """Rewrite the top line."""
-        self.query_one(TopLine).show(self.workbench.folder, self.analysis.name, self.workbench.device)
+        bench = self.workbench
+        self.query_one(TopLine).show(bench.folder, self.analysis.name, bench.device, bench.running)
 
     @property
     def workbench(self) -> Workbench:

@@ -38,6 +38,7 @@ class TopLine(Horizontal):
         self.here = here
         self.place = Text()
         self.device = ""
+        self.running = ""
 
     def compose(self) -> ComposeResult:
         yield Static(Text("lorabench", style="bold"), id="brand")
@@ -45,20 +46,23 @@ class TopLine(Horizontal):
             yield Tab(mode, f"{key} {title}", here=mode == self.here)
         yield Static(id="place")
 
-    def show(self, folder: Path, opened: str, device: Device | None) -> None:
-        """Write the folder, the open adapter's name and the device."""
-        self.folder, self.opened = folder, opened
+    def show(self, folder: Path, opened: str, device: Device | None, running: str = "") -> None:
+        """Write the folder, the open adapter's name, the device, and the run that goes on."""
+        self.folder, self.opened, self.running = folder, opened, running
         if device is not None:
             self.device = device_text(device)
         self.paint()
 
     def paint(self) -> None:
-        """Fit folder, adapter and device into what the tabs leave of the line."""
-        room = max(10, self.size.width - 56)
+        """Fit folder, adapter, device and the run that goes on into what the tabs leave of the line."""
+        going_on = f"  ● {shorten(visible(self.running), 30)}" if self.running else ""
+        room = max(10, self.size.width - 56 - len(going_on))
         device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
         opened = f" ▸ {visible(self.opened)}" if self.opened else ""
         names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)
-        self.query_one("#place", Static).update(Text(f"{names}  {device}".rstrip(), no_wrap=True))
+        line = Text(f"{names}  {device}".rstrip(), no_wrap=True)
+        line.append(going_on, "bold")
+        self.query_one("#place", Static).update(line)
 
     def on_resize(self) -> None:
         if hasattr(self, "folder"):
