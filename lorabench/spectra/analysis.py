@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -32,19 +32,29 @@ _UNKNOWN_SCALING = Finding(
 )
 
 
-def analyze_layer(layer: LoraLayer) -> LayerSpectrum:
-    """Return the spectrum and verdict of ΔW = s·B·A; a layer that cannot be read is `unreadable`."""
+Read = Callable[[LoraLayer], Factors]
+Band = Callable[[tuple[int, int], int, Part], tuple[float, float]]
+
+
+def analyze_layer(
+    layer: LoraLayer, part: Part = "ΔW", *, read: Read = read_factors, band: Band = null_band
+) -> LayerSpectrum:
+    """Return the spectrum and verdict of ΔW = s·B·A, or of one factor, unscaled.
+
+    A layer that cannot be read is `unreadable`. `read` reduces the factors to their triangles, `band` tells
+    the null band of a shape and a rank.
+    """
     try:
-        return spectrum_of(layer, read_factors(layer))
+        return _spectrum(layer, read(layer), part, band)
     except (AdapterError, OSError) as error:
-        return _unreadable(layer, "ΔW", error)
+        return _unreadable(layer, part, error)
 
 
 def analyze_factors(layer: LoraLayer) -> tuple[LayerSpectrum, LayerSpectrum]:
     """Return the spectra and verdicts of A alone and of B alone, both unscaled."""
     try:
         factors = read_factors(layer)
-        return spectrum_of(layer, factors, "A"), spectrum_of(layer, factors, "B")
+        return _spectrum(layer, factors, "A"), _spectrum(layer, factors, "B")
     except (AdapterError, OSError) as error:
         return _unreadable(layer, "A", error), _unreadable(layer, "B", error)
 
@@ -70,17 +80,12 @@ def spectra_of(adapter: Adapter, *, workers: int | None = None) -> Iterator[Laye
         pool.shutdown(cancel_futures=True)
 
 
-def spectrum_of(layer: LoraLayer, factors: Factors, part: Part = "ΔW") -> LayerSpectrum:
-    """Return the spectrum and verdict of a layer whose factors have been reduced to their triangles.
-
-    Raises:
-        Malformed: the singular values leave the range of float64.
-    """
+def _spectrum(layer: LoraLayer, factors: Factors, part: Part, band: Band = null_band) -> LayerSpectrum:
     scaling = 1.0 if layer.scaling is None or part != "ΔW" else layer.scaling
     values = factors.singular_values(part, scaling)
     roundoff = max(_roundoff(layer), len(values) * 2.0**-52)
     why_dead = _why_dead(factors, part, scaling, values, roundoff)
-    alpha = None if why_dead else _alpha(layer, part, values, roundoff)
+    alpha = None if why_dead else _alpha(layer, part, values, roundoff, band)
     above = int(np.count_nonzero(values > roundoff * values[0]))
     return LayerSpectrum(
         layer=layer,
@@ -101,14 +106,14 @@ def spectrum_of(layer: LoraLayer, factors: Factors, part: Part = "ΔW") -> Layer
     )
 
 
-def _alpha(layer: LoraLayer, part: Part, values: Float64Array, roundoff: float) -> Alpha | None:
+def _alpha(layer: LoraLayer, part: Part, values: Float64Array, roundoff: float, band: Band) -> Alpha | None:
     """Fit what stands above rounding, relative to the largest: so alpha does not depend on the scale."""
     top = values[0] ** 2
     relative = powerlaw.fit((values / values[0]) ** 2, roundoff**2)
     if relative is None:
         return None
     fit = replace(relative, xmin=relative.xmin * top, xmax=relative.xmax * top)
-    return Alpha(fit, *interval(fit), *null_band(layer.shape, layer.rank, part))
+    return Alpha(fit, *interval(fit), *band(layer.shape, layer.rank, part))
 
 
 def _roundoff(layer: LoraLayer) -> float:
