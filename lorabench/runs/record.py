@@ -73,7 +73,7 @@ class RunRecord:
         return losses.last if losses is not None else None
 
     def seconds_left(self) -> float | None:
-        """Return how long the steps that are left will take at the pace of the last ones, None where unknown."""
+        """Return how long the rest will take at the pace of the last steps, None where that is unknown."""
         if self.state != "training" or self.step is None or self.total_steps is None or len(self._times) < 2:
             return None
         (first_step, first), (last_step, last) = self._times[0], self._times[-1]
@@ -176,8 +176,9 @@ class RunRecord:
 
 
 def _integer(value: object) -> int | None:
-    known = isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST_STEPS
-    return value if known else None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST_STEPS:
+        return value
+    return None
 
 
 def _number(value: object) -> float | None:

@@ -43,8 +43,11 @@ class Series:
             return
         self._open.append((step, value))
         if len(self._open) == self._bucket_size:
-            for column, number in zip(self._columns(), _summed(self._open), strict=True):
-                column.append(number)
+            step, low, high, mean = _summed(self._open)
+            self._steps.append(step)
+            self._low.append(low)
+            self._high.append(high)
+            self._mean.append(mean)
             self._open.clear()
         if len(self._steps) == MOST_BUCKETS:
             self._halve()
@@ -53,7 +56,7 @@ class Series:
         """Forget the values after a step, and a bucket that reaches beyond it as a whole."""
         self._open = [(at, value) for at, value in self._open if at <= step]
         kept = bisect_right(self._steps, step)
-        for column in self._columns():
+        for column in (self._steps, self._low, self._high, self._mean):
             del column[kept:]
         if self.last_step is not None and self.last_step > step:
             points = self.points()
@@ -62,7 +65,7 @@ class Series:
 
     def points(self) -> Points:
         """Return the curve; each point stands at the last step of the values that it stands for."""
-        steps, low, high, mean = (tuple(column) for column in self._columns())
+        steps, low, high, mean = tuple(self._steps), tuple(self._low), tuple(self._high), tuple(self._mean)
         if self._open:
             at, lowest, highest, middle = _summed(self._open)
             return Points((*steps, at), (*low, lowest), (*high, highest), (*mean, middle))
@@ -70,9 +73,6 @@ class Series:
 
     def __len__(self) -> int:
         return len(self._steps) + bool(self._open)
-
-    def _columns(self) -> tuple[array[int], array[float], array[float], array[float]]:
-        return self._steps, self._low, self._high, self._mean
 
     def _halve(self) -> None:
         self._steps = self._steps[1::2]
