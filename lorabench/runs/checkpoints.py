@@ -128,7 +128,7 @@ def _fault(file: Path) -> str | None:
         try:
             with zipfile.ZipFile(file):
                 return None
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, ValueError):
             return "its end is missing"
     return None
 
