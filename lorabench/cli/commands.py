@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import lorabench
+from lorabench.cli.train_command import train_command
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -22,6 +23,7 @@ app = typer.Typer(
     lorabench analyze PATH       what the update became, layer by layer
     lorabench new FOLDER         begin a run: write its run.yaml
     lorabench check RUN_YAML     know before it starts whether it will work
+    lorabench train RUN_YAML     train it, and follow it
     """,
 )
 
@@ -219,6 +221,9 @@ def check_command(
     from lorabench.cli.check import check
 
     raise typer.Exit(check(path, advice=advice, json=json))
+
+
+app.command("train")(train_command)
 
 
 @app.command("serve-check")

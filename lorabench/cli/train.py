@@ -1,0 +1,120 @@
+"""`lorabench train`: start a training in a process of its own, and follow its folder."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorabench.cli.progress import Display, display
+from lorabench.cli.watch import Watch
+from lorabench.runs.events import EVENTS_FILE
+from lorabench.runs.history import RUN_FILE
+from lorabench.runs.lock import RunLockedError, read_owner
+from lorabench.runs.output import OUTPUT_FILE, OutputTail
+from lorabench.runs.record import RunRecord
+from lorabench.text import visible
+
+TOLD_LINES = 8
+KILLED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks `train` for; `resume` None leaves it to the file."""
+
+    detach: bool = False
+    resume: bool | None = None
+    override: bool = False
+    accelerate: Path | None = None
+    processes: int | None = None
+
+
+def train(path: Path, options: Options) -> int:
+    """Train a run.yaml, or that of a folder; return 0 (finished or stopped), 1 (failed), 2 (refused) or 130.
+
+    Raises:
+        LorabenchError: the file cannot be read as a configuration, or somebody trains this run already.
+    """
+    from lorabench.training.trainer.launch import launch
+
+    path = path / RUN_FILE if path.is_dir() else path
+    folder = _folder_of(path)
+    _refuse_if_trained(folder)
+    events = folder / EVENTS_FILE
+    offset = events.stat().st_size if events.exists() else 0
+    process = launch(
+        path,
+        resume=options.resume,
+        override=options.override,
+        accelerate=options.accelerate,
+        processes=options.processes,
+    )
+    with display() as shown:
+        shown.line(f"{visible(folder)}: process {process.pid}")
+        watch = Watch(folder, process, shown, offset)
+        if not watch.follow(until_training=options.detach):
+            return _leave(folder, process, shown)
+        if watch.killed:
+            shown.line("The trainer was ended at once; the checkpoints that were whole remain.", "bold red")
+            return KILLED
+        return _end(folder, process, watch.record, shown)
+
+
+def _folder_of(path: Path) -> Path:
+    from lorabench.training.config.field import ConfigError
+    from lorabench.training.config.run_config import RunConfig
+
+    config = RunConfig.load(path)
+    if config.broken:
+        problems = "\n".join(f"{problem.message} {problem.allowed}".rstrip() for problem in config.problems)
+        raise ConfigError(f"{visible(path)} cannot be read as a configuration.", problems)
+    return config.folder
+
+
+def _refuse_if_trained(folder: Path) -> None:
+    owner = read_owner(folder)
+    if owner is not None and owner.alive:
+        raise RunLockedError(
+            f"This run is being trained by process {owner.pid} on {visible(owner.host)}.",
+            f"Watch it: lorabench {visible(folder)}",
+        )
+
+
+def _leave(folder: Path, process: subprocess.Popen[bytes], shown: Display) -> int:
+    """Let the training go on by itself."""
+    process.returncode = 0  # it outlives this process on purpose: no warning that nobody waited for it
+    shown.line(f"It trains on. Watch it: lorabench {visible(folder)}")
+    shown.line(f"Stop it: touch {visible(folder / 'stop')}")
+    return 0
+
+
+def _end(folder: Path, process: subprocess.Popen[bytes], record: RunRecord, shown: Display) -> int:
+    """Say how the run ended; return the exit status."""
+    if record.state == "finished":
+        steps = f"{record.step} steps" if record.step is not None else "training"
+        shown.line(f"Finished {steps}: the adapter is in {visible(record.path or folder)}", "bold green")
+        shown.line(f"What it became: lorabench analyze {visible(folder)}")
+        return 0
+    if record.state == "stopped":
+        shown.line(f"Stopped at step {record.step}: {visible(record.reason)}", "bold yellow")
+        shown.line(f"Go on: lorabench train {visible(folder)} --resume")
+        return 0
+    if record.state == "failed":
+        return _failed(record, shown)
+    shown.line(f"The trainer ended with status {process.returncode} and did not say why.", "bold red")
+    tail = OutputTail(folder / OUTPUT_FILE)
+    tail.read()
+    for line in list(tail.lines)[-TOLD_LINES:]:
+        shown.line(f"  {visible(line)}", "dim")
+    return 1
+
+
+def _failed(record: RunRecord, shown: Display) -> int:
+    by_preflight = record.reason == "preflight"
+    for finding in record.findings if by_preflight else []:
+        shown.line(f"{finding.get('level')}: {finding.get('check')}: {visible(finding.get('message', ''))}")
+    for text, style in ((record.error or record.reason, "bold red"), (record.hint, "")):
+        for line in text.splitlines():
+            shown.line(visible(line), style)
+    return 2 if by_preflight else 1
