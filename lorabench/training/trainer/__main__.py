@@ -1,0 +1,84 @@
+"""Train in a process of its own: `python -m lorabench.training.trainer PATH [--resume | --anew] [--override]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from lorabench.errors import LorabenchError
+from lorabench.runs.history import RUN_FILE
+from lorabench.runs.output import OUTPUT_FILE
+from lorabench.training.config.run_config import RunConfig
+from lorabench.training.trainer.train import Outcome, train
+
+EXIT_CODES = {"finished": 0, "stopped": 0, "failed": 1, "refused": 2}
+EXIT_AT_ONCE = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train what the command line names; return the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lorabench.training.trainer", description=__doc__)
+    parser.add_argument("path", type=Path, help="a run.yaml, or a folder that holds one")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--resume", action="store_true", help="go on from the newest whole checkpoint")
+    start.add_argument("--anew", action="store_true", help="start anew, whatever the file says")
+    parser.add_argument("--override", action="store_true", help="start in spite of the preflight's errors")
+    options = parser.parse_args(arguments)
+    stopping = stop_on_signals()
+    said = _print_into_log(options.path)
+    resume = True if options.resume else False if options.anew else None
+    outcome = train(options.path, resume=resume, override=options.override, stopping=stopping)
+    _say(outcome, said)
+    return EXIT_CODES[outcome.state]
+
+
+def stop_on_signals() -> threading.Event:
+    """Return what SIGINT and SIGTERM set; a second one ends the process at once."""
+    stopping = threading.Event()
+
+    def stop(number: int, _: object) -> None:
+        if stopping.is_set():
+            os._exit(EXIT_AT_ONCE)
+        stopping.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    return stopping
+
+
+def _print_into_log(path: Path) -> int:
+    """Send all that this process and its children print to output.log; return where stderr was.
+
+    The descriptors themselves are moved, so that C code and handlers made earlier write there too.
+    """
+    said = os.dup(2)
+    try:
+        folder = RunConfig.load(path / RUN_FILE if path.is_dir() else path).folder
+        folder.mkdir(parents=True, exist_ok=True)
+        log = os.open(folder / OUTPUT_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    except (LorabenchError, OSError):
+        return said  # train says what is wrong
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    return said
+
+
+def _say(outcome: Outcome, fd: int) -> None:
+    lines = [" ".join(filter(None, (outcome.state, outcome.error or outcome.reason, outcome.hint)))]
+    if outcome.path is not None:
+        lines.append(f"adapter: {outcome.path}")
+    try:
+        os.write(fd, ("\n".join(lines) + "\n").encode())
+    except OSError:
+        return  # a terminal that is gone; the events say it too
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Build SFTTrainer from a configuration as `trl sft` 1.16 does (trl/scripts/sft.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lorabench.errors import LorabenchError
+from lorabench.training.trainer.hardware import Hardware, device_arguments, find_hardware
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+    from trl import SFTTrainer
+
+    from lorabench.training.config.run_config import RunConfig
+
+Stage = Callable[[str], None]
+
+
+class BuildError(LorabenchError):
+    """A configuration from which TRL builds no trainer."""
+
+
+def parse(config: RunConfig, **overrides: Any) -> tuple[Any, Any, Any, Any]:
+    """Return TRL's ScriptArguments, SFTConfig, ModelConfig and DatasetMixtureConfig, by TRL's own parser.
+
+    `overrides` count more than the file. What stands under `env:` is not applied here.
+
+    Raises:
+        BuildError: the parser refuses a value; says which.
+    """
+    from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
+
+    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
+    values = {name: value for name, value in config.values.items() if name != "env"}
+    parser.set_defaults_with_config(**values | overrides)
+    told = io.StringIO()
+    try:
+        # argparse ends the process when it refuses something, and says why on stderr.
+        with contextlib.redirect_stderr(told):
+            script, training, model, data = parser.parse_args_into_dataclasses(args=[])
+    except SystemExit as error:
+        raise BuildError(
+            f"TRL's parser refuses the file: {told.getvalue().rpartition('error: ')[2]}"
+        ) from error
+    return script, training, model, data
+
+
+def build(
+    config: RunConfig,
+    *,
+    hardware: Hardware | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    in_thread: bool = False,
+    stage: Stage = lambda _: None,
+) -> SFTTrainer:
+    """Return the trainer of this configuration, its model loaded and its rows prepared.
+
+    `in_thread` leaves out child processes for loading and preparing data, which cannot be started beside a
+    screen. `stage` is told "loading" and "preparing" when these begin.
+
+    Raises:
+        LorabenchError, OSError, ValueError, …: whatever TRL, transformers, datasets or PEFT raise.
+    """
+    from transformers import PrinterCallback
+    from trl import get_quantization_config
+
+    from lorabench.training.trainer.watched import WatchedTrainer
+
+    stage("loading")
+    overrides: dict[str, Any] = device_arguments(config, hardware or find_hardware())
+    overrides["output_dir"] = str(config.folder)
+    if in_thread:
+        overrides |= {"dataloader_num_workers": 0, "dataset_num_proc": None}
+    script, training, model, data = parse(config, **overrides)
+    training.model_init_kwargs = {
+        "revision": model.model_revision,
+        "trust_remote_code": training.trust_remote_code,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    } | (training.model_init_kwargs or {})
+    rows = load_rows(script, data)
+    trainer = WatchedTrainer(
+        stage=stage,
+        model=model.model_name_or_path,
+        args=training,
+        train_dataset=rows[script.dataset_train_split],
+        eval_dataset=rows[script.dataset_test_split] if training.eval_strategy != "no" else None,
+        quantization_config=get_quantization_config(model),
+        peft_config=config.peft_config(),
+        callbacks=list(callbacks),
+    )
+    # The Trainer puts this one in for `disable_tqdm`; it prints.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def load_rows(script: Any, data: Any) -> Any:
+    """Return the splits that the file names; `datasets` counts more than `dataset_name`, as in `trl sft`.
+
+    Raises:
+        BuildError: the file names no data.
+    """
+    import datasets
+    from trl import get_dataset
+
+    if data.datasets:
+        return get_dataset(data)
+    if script.dataset_name:
+        return datasets.load_dataset(
+            script.dataset_name, name=script.dataset_config, streaming=script.dataset_streaming
+        )
+    raise BuildError("No data: neither dataset_name nor datasets is set.", "Set dataset_name to a folder.")

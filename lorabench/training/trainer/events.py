@@ -1,0 +1,47 @@
+"""The trainer's end of the events file: a full disk costs events, never the run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lorabench.runs.events import EventWriter
+
+logger = logging.getLogger(__name__)
+
+
+class Events:
+    """Writes events where this process is the one that does; others write only how they failed.
+
+    An event that cannot be written is counted, and told of by a `warning` once the file takes writing again.
+    """
+
+    def __init__(self, folder: Path, *, first: bool = True) -> None:
+        self._writer = EventWriter(folder)
+        self._first = first
+        self._lost = 0
+
+    def write(self, kind: str, **fields: object) -> bool:
+        """Append an event; say whether it is in the file."""
+        if not self._first and kind != "failed":
+            return False
+        try:
+            if self._lost:
+                text = f"{self._lost} events could not be written here."
+                self._writer.write("warning", text=text, source="lorabench")
+                self._lost = 0
+            self._writer.write(kind, **fields)
+        except OSError as error:
+            self._lost += 1
+            if self._lost == 1:
+                logger.error("An event could not be written: %s", error)
+            return False
+        return True
+
+    def warn(self, text: str, source: str = "lorabench") -> None:
+        """Append a warning."""
+        self.write("warning", text=text, source=source)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()

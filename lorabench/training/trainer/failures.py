@@ -1,0 +1,103 @@
+"""What ended a run, as a reason for programs and an error with a hint for people."""
+
+from __future__ import annotations
+
+import errno
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from lorabench.errors import LorabenchError
+from lorabench.text import visible
+
+if TYPE_CHECKING:
+    from lorabench.training.config.run_config import RunConfig
+
+
+class NotFinite(LorabenchError):
+    """A loss that is NaN or infinite."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        name = "NaN" if math.isnan(loss) else "infinite"
+        super().__init__(
+            f"The loss is {name} at step {step}.",
+            "Go on from an earlier checkpoint, or start anew, with a lower learning_rate; "
+            "look for rows, or a base model, that hold no finite numbers.",
+        )
+
+
+class NoGradients(LorabenchError):
+    """Gradients that are all zero."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"All gradients are zero at step {step}: nothing is learnt.",
+            "Look in the preflight at which tokens the loss counts, and whether any LoRA weight is trained.",
+        )
+
+
+class Failure(NamedTuple):
+    """Why a run failed: `reason` is one of a few words, `error` and `hint` are sentences."""
+
+    reason: str
+    error: str
+    hint: str = ""
+
+
+def failure_of(error: BaseException, config: RunConfig) -> Failure:
+    """Return what to say of an exception that ended a run of this configuration."""
+    if isinstance(error, NotFinite):
+        return Failure("nan", error.message, error.hint)
+    if isinstance(error, NoGradients):
+        return Failure("zero gradients", error.message, error.hint)
+    if isinstance(error, LorabenchError):
+        return Failure("configuration", error.message, error.hint)
+    if out_of_memory(error):
+        return Failure("out of memory", _first_line(error), _how_to_save_memory(config))
+    if disk_full(error):
+        return Failure(
+            "disk full",
+            f"The disk that holds {visible(config.folder)} is full: {_first_line(error)}",
+            "Make room, then go on from the newest whole checkpoint. save_total_limit keeps fewer of them, "
+            "save_only_model makes them smaller.",
+        )
+    return Failure(
+        "error", f"{type(error).__name__}: {_first_line(error)}", "output.log holds the traceback."
+    )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether a device's or the machine's memory ran out."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        told in str(error) for told in ("DefaultCPUAllocator: can't allocate", "out of memory")
+    )
+
+
+def disk_full(error: BaseException | None) -> bool:
+    """Say whether a file could not be written for want of room; PyTorch and safetensors hide it in words."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        text = str(error)
+        if any(told in text for told in ("No space left", "File too large", "quota exceeded", "os error 28")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return visible(lines[0]) if lines else type(error).__name__
+
+
+def _how_to_save_memory(config: RunConfig) -> str:
+    """Return the changes that would save most, with how much, by the preflight's estimate."""
+    from lorabench.training.preflight.memory import memory_findings
+
+    findings = memory_findings(config)
+    lines = findings[0].detail.splitlines() if findings else []
+    savings = [line for line in lines if " would save " in line][:3]
+    return "; ".join(savings) + "." if savings else "Lower per_device_train_batch_size or max_length."

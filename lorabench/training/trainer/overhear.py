@@ -1,0 +1,67 @@
+"""Pass on what the libraries warn of; it is still printed where they print it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lorabench.text import visible
+
+# These do not pass their records on to the root logger, or may be told not to.
+_LIBRARIES = ("transformers", "trl", "peft", "datasets", "accelerate", "torch", "huggingface_hub")
+_MOST_TEXTS = 1_000
+_MOST_CHARACTERS = 2_000
+
+Tell = Callable[[str, str], object]
+
+
+@contextmanager
+def overheard(tell: Tell) -> Iterator[None]:
+    """Call `tell(text, source)` for each Python warning and each log record from WARNING on, once a text."""
+    listener = _Listener(tell)
+    loggers = [logging.getLogger(name) for name in (None, *_LIBRARIES)]
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
+        listener.hear(str(message), f"{category.__name__} in {_package(filename)}")
+        shown(message, category, filename, *rest, **more)
+
+    for logger in loggers:
+        logger.addHandler(listener)
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        if warnings.showwarning is show:
+            warnings.showwarning = shown
+        for logger in loggers:
+            logger.removeHandler(listener)
+
+
+class _Listener(logging.Handler):
+    def __init__(self, tell: Tell) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.hear(record.getMessage().removeprefix("[RANK 0] "), record.name)
+
+    def hear(self, text: str, source: str) -> None:
+        text = visible(" ".join(text.split()))[:_MOST_CHARACTERS]
+        if text not in self._told and len(self._told) < _MOST_TEXTS:
+            self._told.add(text)
+            self._tell(text, source)
+
+
+def _package(filename: str) -> str:
+    """Return the package that a file belongs to, as one would name it: `torch` of …/site-packages/torch/…"""
+    parts = Path(filename).parts
+    for folder in ("site-packages", "dist-packages"):
+        if folder in parts[:-1]:
+            return parts[parts.index(folder) + 1]
+    return Path(filename).name

@@ -1,0 +1,37 @@
+"""Which of several processes this one is, before any library has asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_RANKS = (
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
+    "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE",
+)  # fmt: skip
+_LAUNCHERS = ("ACCELERATE_", "FSDP_")
+
+
+def rank() -> int:
+    """Return this process's number among those that its launcher started; 0 where there is no launcher."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_first() -> bool:
+    """Say whether this is the process that writes: one for all of them."""
+    return rank() == 0
+
+
+@contextmanager
+def without_ranks() -> Iterator[None]:
+    """Hide the launcher: what is built in here joins no other process, and does not wait for one."""
+    hidden = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name in _RANKS or name.startswith(_LAUNCHERS)
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

@@ -1,0 +1,97 @@
+"""From where a training starts: a checkpoint to go on from, or a folder cleared for a new attempt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorabench.runs.checkpoints import newest_whole, set_aside
+from lorabench.runs.history import RUN_FILE
+from lorabench.text import visible
+from lorabench.training.config.run_config import RunConfig
+from lorabench.training.trainer.hardware import computing, find_hardware
+from lorabench.training.trainer.provenance import digest, fingerprint, versions
+from lorabench.training.trainer.ranks import is_first
+
+if TYPE_CHECKING:
+    from lorabench.training.trainer.events import Events
+    from lorabench.training.trainer.watched import WatchedTrainer
+
+
+def prepare_folder(config: RunConfig, file: Path, events: Events) -> Path | None:
+    """Return the checkpoint to go on from, or None after an earlier attempt was set aside.
+
+    The first process decides and touches the folder, the others are told. Keeps a copy of `file`, the
+    configuration, in the folder; another one that lies there is kept beside it.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    told: list[Path | None] = [_prepare(config, file, events) if is_first() else None]
+    broadcast_object_list(told)
+    return told[0]
+
+
+def _prepare(config: RunConfig, file: Path, events: Events) -> Path | None:
+    checkpoint = _checkpoint(config, events)
+    aside = set_aside(config.folder) if checkpoint is None else None
+    if aside is not None:
+        events.warn(f"An earlier attempt's checkpoints and adapter were moved to {visible(aside.name)}.")
+    _keep_config(file, config.folder, aside, events)
+    return checkpoint
+
+
+def _checkpoint(config: RunConfig, events: Events) -> Path | None:
+    wanted = config.values.get("resume_from_checkpoint")
+    if not wanted or str(wanted).lower() == "false":
+        return None
+    if str(wanted).lower() != "true":
+        return Path(str(wanted)).expanduser().absolute()
+    newest, torn = newest_whole(config.folder)
+    for checkpoint in torn:
+        events.warn(f"{visible(checkpoint.path.name)} is passed over: {checkpoint.torn}.")
+    if newest is None:
+        events.warn("No checkpoint was found to go on from: the run starts anew.")
+        return None
+    return newest.path
+
+
+def _keep_config(file: Path, folder: Path, aside: Path | None, events: Events) -> None:
+    kept = folder / RUN_FILE
+    if kept.exists() and kept.samefile(file):
+        return
+    if kept.exists() and kept.read_bytes() != file.read_bytes():
+        number = 1
+        while (place := (aside or folder) / f"run-{number}.yaml").exists():
+            number += 1
+        kept.rename(place)
+        events.warn(f"The run.yaml of an earlier attempt was moved to {visible(place.relative_to(folder))}.")
+    if not kept.exists():
+        shutil.copyfile(file, kept)
+
+
+def started_fields(config: RunConfig, trainer: WatchedTrainer, place: str) -> dict[str, Any]:
+    """Return what is known before the first step: what is trained, on what, with what, from which seed."""
+    hardware = find_hardware()
+    trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
+    device = trainer.args.device
+    return {
+        "seed": trainer.args.seed,
+        "config": digest(config.text),
+        "data": fingerprint(trainer.train_dataset),
+        "versions": versions(),
+        "device": {
+            "name": hardware.name if device.type == hardware.kind else device.type.upper(),
+            "kind": device.type,
+            "dtype": computing(config, hardware).name,
+        },
+        "processes": trainer.args.world_size,
+        "place": place,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "model": config.get("model_name_or_path"),
+        "trainable": sum(parameter.numel() for parameter in trained),
+        "total": sum(parameter.numel() for parameter in trainer.model.parameters()),
+    }

@@ -1,0 +1,64 @@
+"""Train in a thread of this process."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+
+from lorabench.training.trainer.train import Outcome, train
+
+
+class TrainingThread:
+    """A plain thread that trains, and keeps the process alive until it is done.
+
+    It is no daemon and no executor's: a screen that goes, or an event loop that ends, leaves it training.
+    `done` is set after `outcome` is.
+    """
+
+    def __init__(self, path: Path, *, resume: bool | None = None, override: bool = False) -> None:
+        self.path = path
+        self.outcome: Outcome | None = None
+        self.done = threading.Event()
+        self._resume, self._override = resume, override
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lorabench training", daemon=False)
+
+    def start(self) -> None:
+        """Begin to train."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and is not done."""
+        return self._thread.ident is not None and not self.done.is_set()
+
+    def stop(self) -> None:
+        """Ask for a stop: the training saves and ends at its next step."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        try:
+            _import_the_libraries()
+            self.outcome = train(
+                self.path,
+                resume=self._resume,
+                override=self._override,
+                place="thread",
+                stopping=self._stopping,
+            )
+        finally:
+            self.done.set()
+
+
+def _import_the_libraries() -> None:
+    """Import what trains, and leave what that made out of later garbage collections.
+
+    A full collection over the libraries' objects stops the screen for 200 to 300 ms.
+    """
+    gc.disable()
+    try:
+        from lorabench.training.trainer import build, callback, watched  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()

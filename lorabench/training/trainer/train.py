@@ -1,0 +1,203 @@
+"""Train a configuration: from run.yaml to a folder with events, checkpoints and the final adapter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorabench.errors import LorabenchError
+from lorabench.runs.history import RUN_FILE
+from lorabench.runs.lock import Owner, take_lock
+from lorabench.runs.requests import clear_requests, stop_requested
+from lorabench.text import visible
+from lorabench.training.config.run_config import OUR_KEY, RunConfig
+from lorabench.training.trainer.events import Events
+from lorabench.training.trainer.overhear import overheard
+from lorabench.training.trainer.ranks import is_first, without_ranks
+
+if TYPE_CHECKING:
+    from lorabench.training.preflight.finding import Finding
+    from lorabench.training.trainer.callback import RunCallback
+
+State = Literal["finished", "stopped", "failed", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a training ended.
+
+    `refused` is a run that could not even be begun: no such file, or somebody else trains in its folder; then
+    nothing was written. `path` is the folder of the final adapter, where there is one.
+    """
+
+    state: State
+    reason: str = ""
+    error: str = ""
+    hint: str = ""
+    path: Path | None = None
+    step: int | None = None
+
+
+def train(
+    path: Path,
+    *,
+    resume: bool | None = None,
+    override: bool = False,
+    place: str = "process",
+    stopping: threading.Event | None = None,
+) -> Outcome:
+    """Train the run.yaml at `path`, or in the folder `path`, into its output_dir. Raises nothing.
+
+    `resume` goes on from the newest whole checkpoint, or starts anew; None does what the file says.
+    `override` starts in spite of the preflight's errors. In the `place` "thread" no child processes are
+    started. `stopping`, once set, asks for a stop as the file `stop` does: save, and end.
+    """
+    file = path / RUN_FILE if path.is_dir() else path
+    with contextlib.ExitStack() as stack:
+        try:
+            config = RunConfig.load(file)
+            config.folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(take_lock(config.folder)) if is_first() else None
+            events = stack.enter_context(contextlib.closing(Events(config.folder, first=is_first())))
+        except LorabenchError as error:
+            return Outcome("refused", "refused", error.message, error.hint)
+        except OSError as error:
+            return Outcome("refused", "refused", f"The output folder cannot be used: {visible(error)}")
+        stack.enter_context(_environment(config))
+        stack.enter_context(overheard(events.warn))
+        run = _Run(config, file, events, stopping or threading.Event(), place)
+        return run.go(lock.taken_over if lock else None, resume=resume, override=override)
+
+
+@contextlib.contextmanager
+def _environment(config: RunConfig) -> Iterator[None]:
+    """Set the variables under `env:` as TRL does, but for the time of the run only, and without our own."""
+    env = config.values.get("env")
+    wanted = {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
+    wanted.pop(OUR_KEY, None)
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class _Ended(Exception):
+    """The run ends before its training begins; carries how."""
+
+    def __init__(self, state: State, reason: str, error: str = "", hint: str = "", **fields: Any) -> None:
+        super().__init__(reason)
+        self.outcome = Outcome(state, reason, error, hint)
+        self.fields = fields
+
+
+class _Run:
+    """One training, between taking its lock and releasing it."""
+
+    def __init__(
+        self, config: RunConfig, file: Path, events: Events, stopping: threading.Event, place: str
+    ) -> None:
+        self._config, self._file, self._events, self._stopping = config, file, events, stopping
+        self._place, self._folder = place, config.folder
+
+    def go(self, taken_over: Owner | None, *, resume: bool | None, override: bool) -> Outcome:
+        """Train, and say how it ended: in the events file, and in return."""
+        try:
+            if is_first():
+                clear_requests(self._folder)
+            self._stage("preflight")
+            if taken_over is not None:
+                where = f"process {taken_over.pid} on {visible(taken_over.host)}"
+                self._events.warn(f"The run's lock was taken over from {where}, which is gone.")
+            if resume is not None and (resume or self._config.has("resume_from_checkpoint")):
+                self._config.apply({"resume_from_checkpoint": True if resume else None})
+            if is_first():
+                with without_ranks():
+                    self._preflight(override)
+            return self._train()
+        except _Ended as ended:
+            outcome = ended.outcome
+            fields = {"reason": outcome.reason, "error": outcome.error, "hint": outcome.hint}
+            self._events.write(outcome.state, **fields, **ended.fields)
+            return outcome
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is, it ends the run, not us
+            return self._failed(error)
+        finally:
+            if is_first():
+                clear_requests(self._folder)
+
+    def _stage(self, stage: str) -> None:
+        if self._stopping.is_set() or stop_requested(self._folder):
+            raise _Ended("stopped", "asked to stop before the first step")
+        self._events.write("stage", stage=stage)
+
+    def _preflight(self, override: bool) -> None:
+        from lorabench.training.preflight.run import preflight
+
+        errors = []
+        for finding in preflight(self._config):
+            if finding.level == "error":
+                errors.append(finding)
+            if finding.level == "warning" or (override and finding.level == "error"):
+                self._events.warn(f"{finding.check}: {finding.message}", "preflight")
+        if errors and not override:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            told = [_told(finding) for finding in errors]
+            raise _Ended("failed", "preflight", errors[0].message + more, errors[0].detail, findings=told)
+
+    def _train(self) -> Outcome:
+        from lorabench.training.trainer.build import build
+        from lorabench.training.trainer.callback import RunCallback
+        from lorabench.training.trainer.meters import MetersThread
+        from lorabench.training.trainer.start import prepare_folder, started_fields
+
+        began = time.monotonic()
+        callback = RunCallback(
+            self._folder, self._events, self._stopping, stop_on_nan=self._config.stop_on_nan
+        )
+        trainer = build(
+            self._config, callbacks=[callback], in_thread=self._place == "thread", stage=self._stage
+        )
+        checkpoint = prepare_folder(self._config, self._file, self._events)
+        callback.follow(trainer, started_fields(self._config, trainer, self._place), checkpoint)
+        with MetersThread(self._events) if is_first() else contextlib.nullcontext():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        callback.look_at_loss()
+        self._events.write("stage", stage="saving")
+        trainer.save_model(str(self._folder))
+        if trainer.args.push_to_hub:
+            trainer.push_to_hub(dataset_name=self._config.get("dataset_name"))
+        trainer.end()
+        return self._done(callback, trainer.state.global_step, time.monotonic() - began)
+
+    def _done(self, callback: RunCallback, step: int, seconds: float) -> Outcome:
+        state: State = "stopped" if callback.stopped else "finished"
+        reason = f"asked to stop at step {step}" if callback.stopped else ""
+        loss = callback.summary.get("train_loss")
+        fields = {"step": step, "path": str(self._folder), "train_loss": loss, "seconds": seconds}
+        self._events.write(state, reason=reason, **fields)
+        return Outcome(state, reason, path=self._folder, step=step)
+
+    def _failed(self, error: BaseException) -> Outcome:
+        from lorabench.training.trainer.failures import failure_of
+
+        traceback.print_exception(error)
+        reason, told, hint = failure_of(error, self._config)
+        self._events.write("failed", reason=reason, error=told, hint=hint)
+        return Outcome("failed", reason, told, hint)
+
+
+def _told(finding: Finding) -> dict[str, str]:
+    return {name: getattr(finding, name) for name in ("check", "level", "message", "detail")}

@@ -1,0 +1,47 @@
+"""SFTTrainer, with an eye on each step's loss: the Trainer leaves NaN out of the losses that it logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from trl import SFTTrainer
+
+
+class WatchedTrainer(SFTTrainer):
+    """TRL's trainer; it says when it begins to prepare rows, and keeps what each step's loss was.
+
+    `stage` is called with "preparing". `bad_loss` is the first loss that is no finite number, as
+    (optimizer step from 1, value), or None.
+    """
+
+    def __init__(self, *, stage: Callable[[str], None], **arguments: Any) -> None:
+        self._stage = stage
+        self.bad_loss: tuple[int, float] | None = None
+        self._unread: tuple[int, torch.Tensor] | None = None
+        super().__init__(**arguments)
+
+    def _prepare_dataset(self, *arguments: Any, **options: Any) -> Any:
+        self._stage("preparing")
+        return super()._prepare_dataset(*arguments, **options)
+
+    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        """Take a micro-batch's step and note its loss.
+
+        A GPU's loss is read one micro-batch later, when it is known without waiting for it.
+        """
+        self.read_loss()
+        loss: torch.Tensor = super().training_step(*arguments, **options)
+        self._unread = (self.state.global_step + 1, loss)
+        if loss.device.type == "cpu":
+            self.read_loss()
+        return loss
+
+    def read_loss(self) -> None:
+        """Look at the loss that was noted last."""
+        if self._unread is not None:
+            step, loss = self._unread
+            self._unread = None
+            if self.bad_loss is None and not torch.isfinite(loss):
+                self.bad_loss = (step, float(loss))
