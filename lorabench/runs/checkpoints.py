@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorabench.runs.history import TRAINER_STATE_FILE
 from lorabench.text import visible
 
+TRAINER_STATE_FILE = "trainer_state.json"
 OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
 SCHEDULER = "scheduler.pt"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "pytorch_model.bin")
@@ -30,19 +29,27 @@ class Checkpoint:
     torn: str | None
 
 
+def checkpoint_folders(folder: Path) -> list[tuple[int, Path]]:
+    """Return the folders that the Trainer takes for checkpoints and their steps, ascending; whole or not."""
+    if not folder.is_dir():
+        return []
+    named = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return sorted((int(match[1]), path) for match, path in named if path.is_dir())
+
+
 def checkpoints(folder: Path) -> list[Checkpoint]:
     """Return the checkpoints of the run in `folder`, ascending by step; [] where there are none.
 
     Raises:
         OSError: The folder cannot be read.
     """
-    return [Checkpoint(path, step, _torn(path)) for step, path in _named(folder)]
+    return [Checkpoint(path, step, _torn(path)) for step, path in checkpoint_folders(folder)]
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Checkpoint]]:
     """Return the checkpoint that a training can go on from, and the torn ones that are newer."""
     torn: list[Checkpoint] = []
-    for step, path in reversed(_named(folder)):
+    for step, path in reversed(checkpoint_folders(folder)):
         checkpoint = Checkpoint(path, step, _torn(path))
         if checkpoint.torn is None:
             return checkpoint, torn
@@ -57,7 +64,7 @@ def set_aside(folder: Path) -> Path | None:
     Returns that folder, or None where nothing was to be moved.
     """
     final = [path for name in _FINAL_ADAPTER if (path := folder / name).is_file()]
-    earlier = [path for _, path in _named(folder)] + final
+    earlier = [path for _, path in checkpoint_folders(folder)] + final
     if not earlier:
         return None
     number = 1
@@ -68,14 +75,6 @@ def set_aside(folder: Path) -> Path | None:
     for path in earlier:
         path.rename(place / path.name)
     return place
-
-
-def _named(folder: Path) -> list[tuple[int, Path]]:
-    """The folders that the Trainer takes for checkpoints, ascending by step."""
-    if not folder.is_dir():
-        return []
-    named = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return sorted((int(match[1]), path) for match, path in named if path.is_dir())
 
 
 def _torn(checkpoint: Path) -> str | None:
@@ -125,12 +124,18 @@ def _fault(file: Path) -> str | None:
     if file.suffix == ".safetensors":
         return _safetensors_fault(file)
     if file.suffix in (".pt", ".pth", ".bin"):
-        try:
-            with zipfile.ZipFile(file):
-                return None
-        except (zipfile.BadZipFile, ValueError):
-            return "its end is missing"
+        return _zip_fault(file)
     return None
+
+
+def _zip_fault(file: Path) -> str | None:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(file):
+            return None
+    except (zipfile.BadZipFile, ValueError):
+        return "its end is missing"
 
 
 def _safetensors_fault(file: Path) -> str | None:

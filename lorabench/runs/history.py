@@ -1,4 +1,4 @@
-"""What happened in a run's folder: its state, its steps and its losses.
+"""What happened in a run's folder, in short: its state, its steps and its losses.
 
 Two sources: lorabench's own `events.jsonl`, and the `trainer_state.json` that the Hugging Face Trainer
 writes into every checkpoint, so that runs made by any other tool show theirs too.
@@ -6,20 +6,20 @@ writes into every checkpoint, so that runs made by any other tool show theirs to
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-State = Literal["configured", "unfinished", "finished", "stopped", "failed", "checkpoint"]
+from lorabench.runs.checkpoints import TRAINER_STATE_FILE, checkpoint_folders
+from lorabench.runs.events import EVENTS_FILE, Event, Follower
+from lorabench.runs.lock import Owner, read_owner
+from lorabench.runs.record import ENDINGS, RunRecord
+
+State = Literal["configured", "training", "unfinished", "finished", "stopped", "failed", "checkpoint"]
 
 RUN_FILE = "run.yaml"
-EVENTS_FILE = "events.jsonl"
-TRAINER_STATE_FILE = "trainer_state.json"
-ENDINGS: dict[str, State] = {"finished": "finished", "stopped": "stopped", "failed": "failed"}
 
 # A longer events file is read at both ends only: enough for its start, its end and its last losses.
 WHOLE_FILE_BYTES = 300_000
@@ -28,13 +28,17 @@ END_BYTES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A run as its folder tells it; `losses` are (step, training loss), steps ascending."""
+    """A run as its folder tells it; `losses` are (step, training loss), steps ascending.
+
+    `owner` is the process that trains it, or that did and is gone without releasing its lock.
+    """
 
     state: State
     step: int | None = None
     total_steps: int | None = None
     losses: tuple[tuple[int, float], ...] = ()
     reason: str = ""
+    owner: Owner | None = None
 
     @property
     def loss(self) -> float | None:
@@ -49,14 +53,20 @@ def read_history(folder: Path) -> History | None:
     not be read has no history.
     """
     try:
-        return _read_history(folder)
+        history = _read_history(folder)
     except OSError:
         return None
+    owner = read_owner(folder)
+    if owner is None or history is None:
+        return history
+    # On another host it may or may not live: what its own lock says is believed.
+    state = history.state if owner.alive is False else "training"
+    return replace(history, state=state, owner=owner)
 
 
 def _read_history(folder: Path) -> History | None:
     if (folder / EVENTS_FILE).is_file():
-        return _from_events(_lines(folder / EVENTS_FILE))
+        return _from_record(_record(_events(folder / EVENTS_FILE)))
     trainer_state = _read_json(folder / TRAINER_STATE_FILE)
     if trainer_state is not None:
         return _from_trainer_state(trainer_state)
@@ -71,82 +81,57 @@ def _read_history(folder: Path) -> History | None:
 
 def _newest_checkpoint(folder: Path) -> History | None:
     """What the checkpoint of the most steps says: a run of another tool has no events."""
-    states = [_read_json(path / TRAINER_STATE_FILE) for path in folder.iterdir() if _is_checkpoint(path)]
-    histories = [_from_trainer_state(state) for state in states if state is not None]
-    return max(histories, key=lambda history: history.step or 0, default=None)
+    states = (_read_json(path / TRAINER_STATE_FILE) for _, path in reversed(checkpoint_folders(folder)))
+    return next((_from_trainer_state(state) for state in states if state is not None), None)
 
 
-def _is_checkpoint(path: Path) -> bool:
-    return path.name.startswith("checkpoint-") and path.is_dir()
+def _record(events: Iterable[Event]) -> RunRecord:
+    record = RunRecord()
+    for event in events:
+        record.add(event)
+    return record
 
 
-def _from_events(lines: Iterable[bytes]) -> History:
-    state: State = "unfinished"
-    reason = ""
-    step: int | None = None
-    total: int | None = None
-    losses: dict[int, float] = {}
-    for event in _objects(lines):
-        kind = event.get("kind")
-        if kind == "started":
-            state, reason, total = "unfinished", "", _integer(event.get("total_steps"))
-        elif isinstance(kind, str) and kind in ENDINGS:
-            state, reason = ENDINGS[kind], str(event.get("reason") or event.get("error") or "")
-        elif kind == "log":
-            step = _note_loss(event, losses, step)
-    # A resumed run repeats the steps since its checkpoint: the newer line has replaced the older one.
-    return History(state, step, total, tuple(sorted(losses.items())), reason)
+def _from_record(record: RunRecord) -> History:
+    return History(
+        state=ENDINGS.get(record.state, "unfinished"),
+        step=record.step,
+        total_steps=record.total_steps,
+        losses=_losses(record),
+        reason=": ".join(filter(None, (record.reason, record.error))),
+    )
 
 
 def _from_trainer_state(trainer_state: dict[str, Any]) -> History:
-    losses: dict[int, float] = {}
     entries = trainer_state.get("log_history")
-    for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict):
-            _note_loss(entry, losses, None)
+    logged = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     return History(
         state="checkpoint",
         step=_integer(trainer_state.get("global_step")),
         total_steps=_integer(trainer_state.get("max_steps")),
-        losses=tuple(sorted(losses.items())),
+        losses=_losses(_record({**entry, "kind": "log"} for entry in logged)),
     )
 
 
-def _note_loss(entry: dict[str, Any], losses: dict[int, float], last: int | None) -> int | None:
-    """Put the entry's loss into `losses` and return its step, or `last` where it has none."""
-    step = _integer(entry.get("step"))
-    loss = entry.get("loss")
-    if step is None:
-        return last
-    if isinstance(loss, int | float) and abs(loss) < math.inf:
-        with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
-            losses[step] = float(loss)
-    return step
+def _losses(record: RunRecord) -> tuple[tuple[int, float], ...]:
+    if "loss" not in record.series:
+        return ()
+    points = record.series["loss"].points()
+    return tuple(zip(points.steps, points.mean, strict=True))
 
 
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        if size <= WHOLE_FILE_BYTES:
-            yield from file
-            return
-        yield from file.read(END_BYTES).splitlines()
-        file.seek(size - END_BYTES)
-        yield from file.read(END_BYTES).splitlines()[1:]
-
-
-def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            yield value
+def _events(path: Path) -> Iterator[Event]:
+    size = path.stat().st_size
+    follower = Follower(path)
+    if size > WHOLE_FILE_BYTES:
+        yield from follower.read(END_BYTES)
+        follower = Follower(path, size - END_BYTES)
+    while events := follower.read():
+        yield from events
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from lorabench.runs.events import Event
 from lorabench.runs.series import Series
 
-RunState = Literal["starting", "training", "finished", "stopped", "failed"]
+Ending = Literal["finished", "stopped", "failed"]
+RunState = Literal["starting", "training"] | Ending
 
-ENDINGS: dict[str, RunState] = {"finished": "finished", "stopped": "stopped", "failed": "failed"}
+ENDINGS: dict[str, Ending] = {"finished": "finished", "stopped": "stopped", "failed": "failed"}
 FIRST_STAGE = "preflight"
 STAGES_BEFORE_TRAINING = (FIRST_STAGE, "loading", "preparing")
 MOST_WARNINGS = 200
@@ -110,7 +111,7 @@ class RunRecord:
         if self.update is not None and (_integer(self.update.get("step")) or 0) > step:
             self.update = None
 
-    def _end(self, state: RunState, event: Event) -> None:
+    def _end(self, state: Ending, event: Event) -> None:
         self.state = state
         self.reason, self.error, self.hint, self.path = (
             str(event.get(name) or "") for name in ("reason", "error", "hint", "path")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lorabench.runs.history import EVENTS_FILE, RUN_FILE
+from lorabench.runs.events import EVENTS_FILE
+from lorabench.runs.history import RUN_FILE
 
 DEEPEST = 6
 MOST_FOLDERS = 20_000

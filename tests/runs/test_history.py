@@ -46,7 +46,14 @@ def test_a_run_without_an_end_is_unfinished_and_its_torn_last_line_is_passed_ove
 
 
 def test_a_resumed_run_shows_the_newer_of_repeated_steps(tmp_path: Path) -> None:
-    write_events(tmp_path, log(1, 3.0), log(2, 2.0), {"kind": "stopped"}, {"kind": "started"}, log(2, 1.5))
+    write_events(
+        tmp_path,
+        log(1, 3.0),
+        log(2, 2.0),
+        {"kind": "stopped"},
+        {"kind": "started", "resumed_step": 1},
+        log(2, 1.5),
+    )
     found = read_history(tmp_path)
     assert found is not None
     assert found.losses == ((1, 3.0), (2, 1.5))
