@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import select
-import signal
+import asyncio
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import IO, TYPE_CHECKING, ClassVar, cast
 
 from textual import on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
@@ -22,9 +20,12 @@ from textual.worker import Worker, WorkerState
 from lorabench.errors import LorabenchError
 from lorabench.resources import resource
 from lorabench.runs.device import Device
+from lorabench.runs.history import RUN_FILE
 from lorabench.screens.analysis import Analysis
 from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
+from lorabench.screens.training import StartTraining, Training
+from lorabench.terminal.terminal import Terminal
 from lorabench.text import visible
 from lorabench.widgets.top_line import TopLine
 
@@ -33,15 +34,27 @@ if TYPE_CHECKING:
     from lorabench.spectra.model import LayerSpectrum
 
 DEVICE_SECONDS = 5.0
-TERMINAL_SECONDS = 1.0
+REFRESH_SECONDS = 0.5
 # The grid's shades and plotext's colours need true colours, which these two have not.
 ANSI_THEMES = ("ansi-dark", "ansi-light")
+
+
+def _driver_on(terminal: Terminal) -> type[Driver]:
+    from lorabench.terminal.driver import driver_on
+
+    return driver_on(terminal)
 
 
 def _config() -> Screen[None]:
     from lorabench.screens.config import ConfigScreen
 
     return ConfigScreen()
+
+
+def _train() -> Screen[None]:
+    from lorabench.screens.train import TrainScreen
+
+    return TrainScreen()
 
 
 def _layers() -> Screen[None]:
@@ -65,6 +78,7 @@ class LorabenchApp(App[None]):
     MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
         "bench": BenchScreen,
         "config": _config,
+        "train": _train,
         "layers": _layers,
         "spectra": _spectra,
     }
@@ -81,21 +95,46 @@ class LorabenchApp(App[None]):
             tooltip="the folder's runs and adapters",
         ),
         Binding("2", "show('config')", "Config", show=False, id="app.config", tooltip="the configuration"),
+        Binding("3", "show('train')", "Train", show=False, id="app.train", tooltip="the run, live"),
         Binding("4", "show('layers')", "Layers", show=False, id="app.layers", tooltip="the table of layers"),
         Binding("5", "show('spectra')", "Spectra", show=False, id="app.spectra", tooltip="the pictures"),
         Binding("q", "quit", "quit", id="app.quit"),
+        Binding(
+            "d", "detach", "detach", show=False, id="app.detach", tooltip="leave the run training, and quit"
+        ),
+        # A key here, a signal where the terminal is not raw: both stop the run.
+        Binding("ctrl+c", "interrupt", "", show=False, system=True),
     ]
 
-    def __init__(self, folder: Path, open_path: Path | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        folder: Path,
+        open_path: Path | None = None,
+        *,
+        start: StartTraining | None = None,
+        own_process: bool = False,
+        terminal: Terminal | None = None,
+        refresh_seconds: float = REFRESH_SECONDS,
+    ) -> None:
+        super().__init__(driver_class=None if terminal is None else _driver_on(terminal))
         self.folder = folder
         self.open_path = open_path
         self.running = ""  # the run of this folder that goes on, for the top line
+        self.refresh_seconds = refresh_seconds
         self.device: Device | None = None
         self.analysis = Analysis(self)
+        self.training = Training(self, start, terminal, own_process)
+        self.run_folder: Path | None = None
+        self.config_file: ConfigFile | None = None
+        self.terminal = terminal
+        self.detached = False
+        self.on_interrupt: Callable[[], None] | None = None
+        self._leaving = False
+        self._loop_here: asyncio.AbstractEventLoop | None = None
         for name in ANSI_THEMES:
             self.unregister_theme(name)
-        self.config_file: ConfigFile | None = None
+        if terminal is not None:
+            self.error_console.file = cast("IO[str]", terminal.file)
 
     def compose(self) -> ComposeResult:
         yield TopLine("bench")
@@ -103,28 +142,21 @@ class LorabenchApp(App[None]):
 
     def on_mount(self) -> None:
         self.query_one(TopLine).show(self.folder, "", None)
-        for name in ("SIGTERM", "SIGHUP"):
-            # A run of the app outside the main thread (a test's, a notebook's) cannot take signals.
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                self._loop_signal(getattr(signal, name))
+        if self.terminal is not None:
+            # Textual swallows what is printed; it belongs into the log.
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         self.analysis.changed.subscribe(self, self.show_failure)
         self.set_interval(DEVICE_SECONDS, self.read_device)
-        # A terminal that is gone says no more that it was one: ask now.
-        if hasattr(select, "poll") and sys.__stdin__ is not None and sys.__stdin__.isatty():
-            self.set_interval(TERMINAL_SECONDS, self.leave_dead_terminal)
+        self._loop_here = asyncio.get_running_loop()
+        if self._leaving:
+            self.exit()
         self.call_after_refresh(self.begin)
 
-    def _loop_signal(self, number: int) -> None:
-        import asyncio
-
-        asyncio.get_running_loop().add_signal_handler(number, self.exit)
-
-    def leave_dead_terminal(self) -> None:
-        """End when the terminal is gone and no signal came: Textual would read its end for ever."""
-        poll = select.poll()
-        poll.register(0, 0)
-        if any(event & select.POLLHUP for _, event in poll.poll(0)):
-            self.exit()
+    def leave(self) -> None:
+        """Close the screens; from any thread and from a signal handler, also before the first frame."""
+        self._leaving = True
+        if self._loop_here is not None and not self._loop_here.is_closed():
+            self._loop_here.call_soon_threadsafe(self.exit)
 
     def begin(self) -> None:
         """After the first frame: show the bench, read the device, and open what the command line named."""
@@ -195,8 +227,50 @@ class LorabenchApp(App[None]):
         self.push_screen(ChoiceDialog(heading, choices), answered)
 
     async def action_quit(self) -> None:
-        """Quit; with unsaved changes, ask first."""
-        self.when_saved(self.exit)
+        """Quit; with unsaved changes or a run that goes on, ask first."""
+        self.when_saved(lambda: self.training.ask_before_quitting(self.action_detach, self.exit))
+
+    def action_detach(self) -> None:
+        """Leave the run training, and quit."""
+        self.detached = True
+        self.exit()
+
+    async def action_interrupt(self) -> None:
+        """Stop the run that trains here, which saves it, and end; where none does, say how to quit."""
+        if self.training.here is not None and self.on_interrupt is not None:
+            self.on_interrupt()
+        else:
+            self.action_help_quit()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Grey what needs a run that trains."""
+        if action == "detach" and not self.training.goes_on:
+            return None
+        return super().check_action(action, parameters)
+
+    def train_run(self, path: Path, *, override: bool = False, resume: bool | None = None) -> None:
+        """Train the run in a folder, or of a run.yaml, and show it; what is not saved is saved first."""
+        path = path / RUN_FILE if path.is_dir() else path
+
+        def go_on() -> None:
+            try:
+                if self.config_file is not None and self.config_file.changed:
+                    self.config_file = type(self.config_file)(path)
+                self.training.begin(path, override=override, resume=resume, then=self.watch_run)
+            except LorabenchError as error:
+                self.show_error(error)
+            except OSError as error:
+                self.show_error(LorabenchError(f"{visible(path.parent)}: {error.strerror}."))
+
+        if self.config_file is not None and self.config_file.path == path:
+            self.when_saved(go_on)
+        else:
+            go_on()
+
+    def watch_run(self, folder: Path) -> None:
+        """Show a run as it trains, whoever trains it."""
+        self.run_folder = folder
+        self.switch_mode("train")
 
     def show_spectrum(self, spectrum: LayerSpectrum) -> None:
         """Go to the pictures of a layer."""
@@ -252,13 +326,3 @@ class LorabenchApp(App[None]):
         screen = self.screen
         if isinstance(screen, BenchScreen):
             screen.reload()
-
-
-def run(path: Path | None, *, mouse: bool = True) -> int:
-    """Run the workbench on a folder or an adapter's file, None for the current folder; return the status."""
-    start = path or Path.cwd()
-    folder = start if start.is_dir() else start.parent
-    # What is imported by now stays: keep the garbage collector from walking it again and again.
-    gc.freeze()
-    LorabenchApp(folder, None if start.is_dir() else start).run(mouse=mouse)
-    return 0

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from lorabench.cli import COMMANDS
 from lorabench.errors import LorabenchError, NotFound
+from lorabench.terminal.parent import run_in_child
 from lorabench.text import visible
 
 
-def open_path(word: str | None, *, may_be_command: bool = False) -> int:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the workbench runs: seconds between paintings, whether runs get their own process, mouse."""
+
+    refresh_seconds: float = 0.5
+    own_process: bool = False
+    mouse: bool = True
+
+
+def open_path(word: str | None, *, may_be_command: bool = False, options: Options | None = None) -> int:
     """Run the workbench on a path, or on the current folder for None; return its exit status.
+
+    It runs in a child of this process, which waits.
 
     `may_be_command` says that the word stood where a command may stand: if nothing lies at this path, it
     was perhaps a mistyped command.
@@ -26,9 +39,13 @@ def open_path(word: str | None, *, may_be_command: bool = False) -> int:
             "The workbench needs a terminal, and input or output is not one.",
             "Without one, use: lorabench describe PATH, or lorabench analyze PATH.",
         )
-    from lorabench.app import run
+    return run_in_child(lambda: _run(path, options or Options()))
 
-    return run(path)
+
+def _run(path: Path | None, options: Options) -> int:
+    from lorabench.cli.session import run
+
+    return run(path, options)
 
 
 def _existing(word: str, may_be_command: bool) -> Path:

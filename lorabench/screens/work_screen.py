@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lorabench.runs.device import Device
     from lorabench.screens.analysis import Analysis
     from lorabench.screens.config_file import ConfigFile
+    from lorabench.screens.training import Training
     from lorabench.spectra.model import LayerSpectrum
 
 Writer = Callable[[Path], None]
@@ -35,10 +36,17 @@ class Workbench(Protocol):
     device: Device | None
     analysis: Analysis
     config_file: ConfigFile | None
+    training: Training
+    run_folder: Path | None
+    refresh_seconds: float
 
     def open_adapter(self, path: Path) -> None: ...
 
     def open_config(self, path: Path) -> None: ...
+
+    def train_run(self, path: Path, *, override: bool = False, resume: bool | None = None) -> None: ...
+
+    def watch_run(self, folder: Path) -> None: ...
 
     def open_samples(self) -> None: ...
 

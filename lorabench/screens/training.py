@@ -1,0 +1,165 @@
+"""Begin, watch and leave trainings from the workbench; the trainer itself it knows by its contract only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from textual.app import App
+from textual.timer import Timer
+
+from lorabench.errors import LorabenchError
+from lorabench.runs.checkpoints import newest_whole
+from lorabench.runs.lock import Owner, read_owner
+from lorabench.runs.output import OUTPUT_FILE
+from lorabench.screens.dialogs import ChoiceDialog
+from lorabench.text import visible
+
+if TYPE_CHECKING:
+    from lorabench.terminal.terminal import Terminal
+
+LOOK_SECONDS = 0.5
+
+
+class Trainer(Protocol):
+    """A training that was begun here: a thread of the workbench, or a process of its own."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    def stop(self) -> None:
+        """Ask it to save and end."""
+
+    def wait(self) -> bool:
+        """Wait for its end; say whether it has ended as it was asked to."""
+
+
+class StartTraining(Protocol):
+    """Begin to train a configuration: True resumes, False begins anew, None does what the file says."""
+
+    def __call__(self, path: Path, *, resume: bool | None, override: bool) -> Trainer: ...
+
+
+class Training:
+    """The training that this workbench has begun, and the questions before and after.
+
+    `terminal` is the one whose log is the run's output while a thread of this process trains; a run in a
+    process of its own (`own_process`) writes its log itself.
+    """
+
+    def __init__(
+        self, app: App[None], start: StartTraining | None, terminal: Terminal | None, own_process: bool
+    ) -> None:
+        self._app = app
+        self._start = start
+        self._terminal = terminal
+        self.own_process = own_process
+        self.folder = Path()
+        self.trainer: Trainer | None = None
+        self.stopping = False
+        self._watch: Timer | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run that was begun here still trains."""
+        return self.trainer is not None and self.trainer.alive
+
+    @property
+    def here(self) -> Trainer | None:
+        """What trains in this very process, if anything does."""
+        return self.trainer if self.goes_on and not self.own_process else None
+
+    def stop(self) -> None:
+        """Ask the run that was begun here to save and end."""
+        if self.trainer is not None:
+            self.stopping = True
+            self.trainer.stop()
+
+    @property
+    def name(self) -> str:
+        """The run's name, to show."""
+        return visible(self.folder.name)
+
+    def begin(self, path: Path, *, override: bool, resume: bool | None, then: Callable[[Path], None]) -> None:
+        """Train this configuration and go on with its folder, after what there is to ask.
+
+        Raises:
+            LorabenchError: It cannot be begun here; says why.
+            OSError: The run's folder cannot be written.
+        """
+        from lorabench.training.config.run_config import RunConfig
+
+        folder = RunConfig.load(path).folder
+        owner = read_owner(folder)
+        if owner is not None and owner.alive is not False:
+            self._offer_to_watch(folder, owner, then)
+            return
+        if self._start is None:
+            raise LorabenchError("This workbench was opened without a trainer: it can watch runs only.")
+        if self.goes_on and not self.own_process:
+            raise LorabenchError(
+                f"{self.name} trains in this workbench already, and there is room for one.",
+                f"Stop it, wait for it, or train this one with: lorabench train {visible(folder)} --detach",
+            )
+        whole, _torn = newest_whole(folder)
+        if resume is not None or whole is None:
+            self._run(path, folder, resume, override)
+            then(folder)
+            return
+
+        def answered(choice: int | None) -> None:
+            if choice in (0, 1):
+                self._run(path, folder, choice == 0, override)
+                then(folder)
+
+        choices = [
+            f"go on from {whole.path.name}",
+            "start anew (what there is goes to a folder earlier-N, and nothing is lost)",
+            "cancel",
+        ]
+        heading = f"{visible(folder.name)} has trained before, to step {whole.step}"
+        self._app.push_screen(ChoiceDialog(heading, choices), answered)
+
+    def _offer_to_watch(self, folder: Path, owner: Owner, then: Callable[[Path], None]) -> None:
+        def answered(choice: int | None) -> None:
+            if choice == 0:
+                then(folder)
+
+        trains = "trains" if owner.alive else "may train"
+        heading = (
+            f"{visible(folder.name)}: process {owner.pid} on {visible(owner.host)} {trains} in this folder"
+        )
+        self._app.push_screen(ChoiceDialog(heading, ["watch it", "stay"]), answered)
+
+    def _run(self, path: Path, folder: Path, resume: bool | None, override: bool) -> None:
+        assert self._start is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._terminal is not None and not self.own_process:
+            self._terminal.log_to(folder / OUTPUT_FILE)
+        self.folder, self.stopping = folder, False
+        self.trainer = self._start(path, resume=resume, override=override)
+        if self._terminal is not None:
+            self._watch = self._app.set_interval(LOOK_SECONDS, self._take_log_back)
+
+    def _take_log_back(self) -> None:
+        """When the run has ended: what is printed now is not of this run any more."""
+        if not self.goes_on and self._terminal is not None and self._watch is not None:
+            self._watch.stop()
+            self._terminal.log_here()
+
+    def ask_before_quitting(self, leave: Callable[[], None], quit_: Callable[[], None]) -> None:
+        """Where a run goes on: ask whether to stop it, to `leave` it training, or to stay; else quit."""
+        if not self.goes_on:
+            quit_()
+            return
+
+        def answered(choice: int | None) -> None:
+            if choice == 0:
+                self.stop()
+                quit_()
+            elif choice == 1:
+                leave()
+
+        choices = ["stop it: it saves first, then lorabench ends", "leave it training, and quit", "stay"]
+        self._app.push_screen(ChoiceDialog(f"{self.name} is training", choices), answered)
