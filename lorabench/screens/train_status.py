@@ -1,0 +1,143 @@
+"""The head of the Train screen: what goes on, how far it is, what went wrong, and the newest warning."""
+
+from __future__ import annotations
+
+import time
+from textwrap import wrap
+from typing import ClassVar
+
+from rich.text import Text
+
+from lorabench.runs.record import STAGES_BEFORE_TRAINING
+from lorabench.screens.train_watch import Activity, RunWatch
+from lorabench.text import shorten, visible
+from lorabench.widgets.meters import duration
+from lorabench.widgets.painting import Painting
+
+NOTHING = (
+    "Nothing is watched yet.",
+    "On the Bench (1), t on a run trains it, and w shows a run here that somebody trains or has trained.",
+)
+MARKS: dict[Activity, str] = {
+    "waiting": "○",
+    "starting": "◐",
+    "training": "●",
+    "gone": "✘",
+    "finished": "✔",
+    "stopped": "■",
+    "failed": "✘",
+}
+MOST_LINES_OF_AN_ERROR = 3
+
+
+class RunStatus(Painting):
+    """Two lines or more: state and progress, then the error with its hint, then the newest warning."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "status--good",
+        "status--bad",
+        "status--warning",
+        "status--dim",
+        "status--bar",
+    }
+
+    def show(self, watch: RunWatch | None, *, frozen: bool = False) -> None:
+        """Write the state of a run, or what to do where none is watched."""
+        if watch is None:
+            lines = [Text(NOTHING[0], "bold"), *self._wrapped(NOTHING[1], "")]
+        else:
+            lines = [self._state(watch, frozen=frozen), *self._progress(watch)]
+            lines += [*self._trouble(watch), *self._warnings(watch)]
+        self.paint(lines)
+
+    def _look(self, name: str) -> str:
+        return str(self.get_component_rich_style(f"status--{name}", partial=True))
+
+    def _state(self, watch: RunWatch, *, frozen: bool) -> Text:
+        activity = watch.activity
+        look = {"finished": "good", "failed": "bad", "gone": "bad"}.get(activity, "bar")
+        line = Text(
+            f"{MARKS[activity]} {activity}", f"{self._look(look)} bold", no_wrap=True, overflow="ellipsis"
+        )
+        line.append(f"  {shorten(visible(watch.folder.name), 32)}", "bold")
+        line.append(f"  {'  '.join(filter(None, self._facts(watch, activity)))}")
+        if frozen:
+            line.append("  ‖ frozen, space goes on", f"{self._look('warning')} bold")
+        return line
+
+    def _facts(self, watch: RunWatch, activity: Activity) -> list[str]:
+        record = watch.record
+        at = "" if record.step is None else f"step {record.step:,}"
+        if at and record.total_steps:
+            at += f" of {record.total_steps:,}"
+        spent = duration(watch.elapsed)
+        if activity == "waiting":
+            return ["reading …" if not watch.caught_up else "has no events yet; t trains it"]
+        if activity == "starting":
+            return [self._stages(record.stage), spent, watch.place]
+        if activity == "training":
+            epoch = "" if record.epoch is None else f"epoch {record.epoch:.2f}"
+            left = record.seconds_left()
+            todo = "stops at the next step" if watch.stop_asked else ""
+            saving = "saving …" if record.stage == "saving" else ""
+            remaining = "" if left is None or todo else f"{duration(left)} left"
+            return [at, epoch, f"{spent} gone", remaining, todo, saving, watch.place]
+        if activity == "gone":
+            return [at, f"its trainer ended without a word{self._who(watch)}; t goes on"]
+        reason = visible(record.reason) if record.reason not in ("", activity) else ""
+        place = f"adapter in {shorten(visible(record.path), 40)}" if record.path else ""
+        return [at, reason, f"after {spent}", place]
+
+    def _who(self, watch: RunWatch) -> str:
+        return f": process {watch.owner.pid} is gone" if watch.owner is not None else ""
+
+    def _stages(self, stage: str) -> str:
+        stages = STAGES_BEFORE_TRAINING
+        here = stages.index(stage) if stage in stages else -1
+        signs = ["✔" if at < here else "…" if at == here else "·" for at in range(len(stages))]
+        return " ".join(f"{name} {sign}" for name, sign in zip(stages, signs, strict=True))
+
+    def _progress(self, watch: RunWatch) -> list[Text]:
+        record = watch.record
+        if not record.total_steps or watch.activity in ("waiting", "starting"):
+            return []
+        share = min(1.0, (record.step or 0) / record.total_steps)
+        number = f" {100 * share:5.1f} %"
+        width = max(1, self.size.width - len(number))
+        full = round(share * width)
+        bar = Text("━" * full, self._look("bar"), no_wrap=True).append(
+            "─" * (width - full), self._look("dim")
+        )
+        return [bar.append(number)]
+
+    def _trouble(self, watch: RunWatch) -> list[Text]:
+        record = watch.record
+        if watch.activity not in ("failed", "stopped"):
+            return []
+        return [*self._wrapped(record.error, "bad"), *self._wrapped(record.hint, "", "→ ")]
+
+    def _wrapped(self, words: str, look: str, sign: str = "") -> list[Text]:
+        lines = wrap(
+            sign + visible(words.replace("\n", " ")),
+            max(20, self.size.width),
+            max_lines=MOST_LINES_OF_AN_ERROR,
+            placeholder=" …",
+        )
+        return [Text(line, self._look(look) if look else "") for line in lines] if words else []
+
+    def _warnings(self, watch: RunWatch) -> list[Text]:
+        count = watch.record.warning_count
+        if not count:
+            return []
+        newest = watch.record.warnings[-1]
+        said = visible(str(newest.get("text", "")).strip().splitlines()[0] if newest.get("text") else "")
+        head = f"▲ {count} warnings (w): " if count > 1 else "▲ warning (w): "
+        line = Text(head, f"{self._look('warning')} bold", no_wrap=True, overflow="ellipsis")
+        return [line.append(shorten(said, max(8, self.size.width - len(head))))]
+
+
+def clock(seconds: object) -> str:
+    """Return a time of the day, or nothing."""
+    if not isinstance(seconds, int | float):
+        return ""
+    return time.strftime("%H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,116 @@
+"""A run as somebody watches it: its events, its log, and whether anybody trains it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Literal
+
+from lorabench.runs.events import EVENTS_FILE, Follower
+from lorabench.runs.lock import Owner, read_owner
+from lorabench.runs.output import OUTPUT_FILE, OutputTail
+from lorabench.runs.record import RunRecord
+from lorabench.runs.requests import stop_requested
+from lorabench.widgets.log_pane import WARNING_MARK
+
+# Small enough that a screen which wants to paint never waits longer than some ten milliseconds.
+CHUNK_BYTES = 2**17
+
+Activity = Literal["waiting", "starting", "training", "gone", "finished", "stopped", "failed"]
+
+
+class RunWatch:
+    """What is known of a run's folder; `read` brings it up to date, in a thread that is not the screen's.
+
+    Whoever looks at `record` or `tail` holds `busy` meanwhile.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.busy = threading.Lock()
+        self.record = RunRecord()
+        self.tail = OutputTail(folder / OUTPUT_FILE)
+        self.owner: Owner | None = None
+        self.stop_asked = False
+        self.caught_up = False
+        self.events = 0
+        self.last_time = 0.0
+        self.since: float | None = None
+        self._abandoned = False
+        self._follower = Follower(folder / EVENTS_FILE)
+
+    def read(self) -> bool:
+        """Take in the next part of what is new; return whether there was anything."""
+        # The owner first: who is gone by now has written all his events before.
+        owner, stop_asked = read_owner(self.folder), stop_requested(self.folder)
+        events = self._follower.read(CHUNK_BYTES)
+        with self.busy:
+            self.owner, self.stop_asked = owner, stop_asked
+            warned = self.record.warning_count
+            for event in events:
+                self.record.add(event)
+            self.events += len(events)
+            if events:
+                self._note_times(events[0].get("time"), events[-1].get("time"))
+            new_output = self.tail.read()
+            self._repeat_warnings(self.record.warning_count - warned)
+            self.caught_up = not events
+            self._abandoned = self.caught_up and (owner is None or owner.alive is False)
+        return bool(events) or new_output
+
+    def _note_times(self, first: object, last: object) -> None:
+        if isinstance(last, int | float):
+            self.last_time = float(last)
+        if self.since is None and isinstance(first, int | float):
+            self.since = float(first)
+
+    def _repeat_warnings(self, count: int) -> None:
+        """Put new warnings into the log, but those that the log has told already."""
+        warnings = list(self.record.warnings)
+        for warning in warnings[len(warnings) - min(count, len(warnings)) :]:
+            first, *more = str(warning.get("text", "")).splitlines() or [""]
+            if not any(first in line for line in self.tail.lines):
+                self.tail.add(f"{WARNING_MARK} {first}")
+                for line in more:
+                    self.tail.add(f"  {line}")
+
+    @property
+    def activity(self) -> Activity:
+        """What goes on: what the events say last, unless the lock says otherwise."""
+        state, owner = self.record.state, self.owner
+        begun_anew = owner is not None and owner.alive is not False and owner.since > self.last_time
+        if state in ("starting", "training"):
+            return "gone" if self._abandoned else "training" if state == "training" else "starting"
+        if begun_anew:
+            return "starting"
+        match state:
+            case "finished" | "stopped" | "failed":
+                return state
+        return "waiting"
+
+    @property
+    def going(self) -> bool:
+        """Whether somebody trains this run now."""
+        return self.activity in ("starting", "training")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the newest attempt began, up to its last event where it has ended."""
+        began = self.owner.since if self.owner is not None and self.going else self.since
+        if began is None:
+            return 0.0
+        return max(0.0, (time.time() if self.going else self.last_time) - began)
+
+    @property
+    def place(self) -> str:
+        """Who trains this run: this process, another one of this machine, or one of another machine."""
+        owner = self.owner
+        if owner is None:
+            return ""
+        if owner.pid == os.getpid() and owner.alive:
+            return "in this workbench"
+        here = "" if owner.host == socket.gethostname() else f" on {owner.host}"
+        return f"by process {owner.pid}{here}"

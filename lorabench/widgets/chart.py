@@ -1,0 +1,196 @@
+"""A chart of what moves while a run trains: curves and marks over the steps, in braille."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from rich.style import Style
+from rich.text import Text
+
+from lorabench.text import shorten
+from lorabench.widgets.axes import log_ticks, short, ticks
+from lorabench.widgets.braille import BLANK, DOTS_ACROSS, DOTS_DOWN, Dots, Floats, Frame, band, characters
+from lorabench.widgets.painting import Painting
+
+MARK = "◆"
+GUTTER = 7
+Kind = str
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Values over ascending steps: between `low` and `high` lies what was measured within one point.
+
+    `kind` is one of the chart's component classes without its prefix; `sign` and `note` are its legend.
+    """
+
+    kind: Kind
+    note: str
+    steps: Floats
+    low: Floats
+    high: Floats
+    sign: str = "⣿"
+
+    def logarithmic(self) -> Curve:
+        """Return the curve of log₁₀; what is not positive becomes NaN."""
+        low, high = (np.log10(np.where(v > 0, v, np.nan)) for v in (self.low, self.high))
+        return Curve(self.kind, self.note, self.steps, low, high, self.sign)
+
+
+def smoothed(values: Floats) -> Floats:
+    """Return the exponential moving average of values, without the bias towards its start.
+
+    The span is 8 values, or about a fiftieth of all where that is more.
+    """
+    span = max(8, 2 ** int(math.log2(max(values.size, 50) / 50)))
+    means, mean, count = np.empty_like(values), 0.0, 0
+    for at, value in enumerate(values.tolist()):
+        if math.isfinite(value):
+            count += 1
+            mean += (value - mean) / min(count, span)
+        means[at] = mean if count else np.nan
+    return means
+
+
+def last_step(reached: float, total: float | None) -> float:
+    """Return where the step axis ends: at a half, a quarter, … of the total, whichever first holds `reached`.
+
+    So the curve fills half of the chart or more, and stays where it is while it grows.
+    """
+    if not total or total < reached:
+        return max(reached, 1.0)
+    while total / 2 >= max(reached, 4.0):
+        total /= 2
+    return total
+
+
+class Chart(Painting):
+    """Curves, each over the one before it, and marks over all; the axes carry numbers."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "chart--behind",
+        "chart--train",
+        "chart--smoothed",
+        "chart--eval",
+        "chart--axis",
+    }
+
+    def show(
+        self, curves: Sequence[Curve], marks: Curve | None, end: float, *, log: bool = False, title: str = ""
+    ) -> None:
+        """Draw curves, and marks at the upper values of another, from the first step to `end`."""
+        width, height = self.size.width - GUTTER, self.size.height - 2
+        if width < 8 or height < 2:
+            return
+        drawn = [curve.logarithmic() if log else curve for curve in (*curves, *([marks] if marks else []))]
+        bounds = _bounds(drawn, log=log)
+        legend = self._legend([*curves, *([marks] if marks else [])], title)
+        if bounds is None:
+            self.paint([legend])
+            return
+        start = min((float(curve.steps[0]) for curve in drawn if curve.steps.size), default=0.0)
+        frame = Frame(width, height, start, max(end, start + 1), *bounds)
+        layers = [(curve.kind, band(frame, curve.steps, curve.low, curve.high)) for curve in drawn]
+        if marks:
+            layers.pop()
+        cells, kinds = _stack(layers, frame)
+        if marks:
+            _set_marks(cells, kinds, drawn[-1], frame, len(layers))
+        styles = [self.look(kind) for kind in ["axis", *(kind for kind, _ in layers), "eval"]]
+        labels = _labels(frame, log=log)
+        rows = [self._row(labels.get(row, ""), cells[row], kinds[row], styles) for row in range(frame.rows)]
+        self.paint([legend, *rows, self._step_axis(frame)])
+
+    def look(self, kind: Kind) -> Style:
+        """Return the style of a kind of curve."""
+        return self.get_component_rich_style(f"chart--{kind}", partial=True)
+
+    def _legend(self, curves: Sequence[Curve], title: str) -> Text:
+        legend = Text(title, no_wrap=True)
+        for curve in curves:
+            legend.append("  " if legend else "")
+            legend.append(f"{curve.sign} ", self.look(curve.kind)).append(curve.note)
+        return legend
+
+    def _row(
+        self, label: str, cells: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], styles: Sequence[Style]
+    ) -> Text:
+        line = Text(f"{label:>{GUTTER - 2}} ", styles[0], no_wrap=True).append(
+            "┤" if label else "│", styles[0]
+        )
+        edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), cells.size]
+        for first, last in pairwise(edges):
+            line.append("".join(map(chr, cells[first:last].tolist())), styles[int(kinds[first])])
+        return line
+
+    def _step_axis(self, frame: Frame) -> Text:
+        at, labels = ticks(frame.left, frame.right)
+        line = [" "] * (GUTTER + frame.columns)
+        taken = 0
+        for step, label in zip(at, labels, strict=True):
+            if step != round(step):
+                continue
+            label = f"{step:,.0f}" if step < 1e6 else label
+            column = GUTTER + int(frame.across(np.array([step]))[0]) // DOTS_ACROSS
+            first = min(max(column - len(label) // 2, taken), len(line) - len(label))
+            if first >= taken:
+                line[first : first + len(label)] = label
+                taken = first + len(label) + 2
+        return Text("".join(line), self.look("axis"), no_wrap=True)
+
+
+def _bounds(curves: Sequence[Curve], *, log: bool) -> tuple[float, float] | None:
+    """Return the least and the greatest value, rounded outwards to steps, so that the axis seldom moves."""
+    values = [v[np.isfinite(v)] for curve in curves for v in (curve.low, curve.high)]
+    found = np.concatenate(values) if values else np.empty(0)
+    if not found.size:
+        return None
+    low, high = float(found.min()), float(found.max())
+    at, _ = (log_ticks if log else ticks)(low, high)
+    step = at[1] - at[0] if len(at) > 1 and not log else 0.1 if log else abs(high) * 0.1 or 1.0
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step or step
+
+
+def _stack(
+    layers: Sequence[tuple[Kind, Dots]], frame: Frame
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return each cell's character, and which layer it is of, counted from 1; a later layer hides others.
+
+    Dots of two layers in one cell could not be told apart, and with them not the curves, without colour.
+    """
+    cells = np.full((frame.rows, frame.columns), BLANK, dtype=np.int64)
+    kinds = np.zeros_like(cells)
+    for number, (_, dots) in enumerate(layers, 1):
+        drawn = characters(dots)
+        there = drawn != BLANK
+        cells[there], kinds[there] = drawn[there], number
+    return cells, kinds
+
+
+def _set_marks(
+    cells: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], marks: Curve, frame: Frame, layers: int
+) -> None:
+    there = np.isfinite(marks.high) & (marks.steps >= frame.left) & (marks.steps <= frame.right)
+    columns = frame.across(marks.steps[there]) // DOTS_ACROSS
+    rows = frame.down(marks.high[there]) // DOTS_DOWN
+    cells[rows, columns], kinds[rows, columns] = ord(MARK), layers + 1
+
+
+def _labels(frame: Frame, *, log: bool) -> dict[int, str]:
+    """Return the labels of the value axis by their rows, with a row free between two."""
+    at, labels = (log_ticks if log else ticks)(frame.bottom, frame.top)
+    if len(at) < 2:
+        at = [frame.bottom, frame.top]
+        labels = [short(10**value if log else value) for value in at]
+    rows = (frame.down(np.array(at)) // DOTS_DOWN).tolist()
+    placed: dict[int, str] = {}
+    for row, label in zip(rows, labels, strict=True):
+        if row not in placed and row + 1 not in placed:
+            placed[row] = shorten(label, GUTTER - 2)
+    return placed

@@ -1,0 +1,186 @@
+"""ΔW while it grows: its size, its stable rank, its alphas now and before, what is dead and what grows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from statistics import median
+from typing import Any, ClassVar
+
+from rich.text import Text
+
+from lorabench.runs.record import RunRecord
+from lorabench.text import shorten, visible
+from lorabench.widgets.painting import Painting
+from lorabench.widgets.sparkline import BARS, sparkline
+
+NAME_WIDTH = 12
+VALUE_WIDTH = 7
+ALPHA_BORDERS = (2, 4, 6)
+ALPHA_LEAST, ALPHA_MOST = 1.0, 8.0
+MISSING = "—"
+
+Modules = Mapping[str, Mapping[str, Any]]
+
+
+def modules_of(event: Mapping[str, Any] | None) -> Modules:
+    """Return the modules of a spectra event that are as they should be."""
+    modules = event.get("modules") if event else None
+    return {k: v for k, v in modules.items() if isinstance(v, dict)} if isinstance(modules, dict) else {}
+
+
+def values_of(modules: Modules, field: str) -> list[float]:
+    """Return a field of all modules that have a finite number there."""
+    found = (module.get(field) for module in modules.values())
+    return [float(v) for v in found if isinstance(v, int | float) and math.isfinite(v)]
+
+
+def growth(now: Modules, before: Modules) -> list[tuple[str, float, float]]:
+    """Return (module, ‖ΔW‖ now, growth of ‖ΔW‖), the fastest growing first."""
+    grown = [
+        (name, float(module["norm"]), float(module["norm"]) - float(before[name]["norm"]))
+        for name, module in now.items()
+        if name in before and all(isinstance(at.get("norm"), int | float) for at in (module, before[name]))
+    ]
+    return sorted(grown, key=lambda at: -at[2])
+
+
+def dead_of(event: Mapping[str, Any] | None) -> list[str]:
+    """Return the names of the modules whose ΔW is zero."""
+    dead = event.get("dead") if event else None
+    return [str(name) for name in dead] if isinstance(dead, list) else []
+
+
+def alpha_bars(alphas: list[float], width: int, highest: int) -> str:
+    """Return how many alphas lie where between ALPHA_LEAST and ALPHA_MOST, as bars up to `highest`."""
+    counts = Counter(_bin(alpha, width) for alpha in alphas)
+    return "".join(
+        BARS[math.ceil(8 * counts[at] / highest) - 1] if counts[at] else " " for at in range(width)
+    )
+
+
+def _bin(alpha: float, width: int) -> int:
+    share = (alpha - ALPHA_LEAST) / (ALPHA_MOST - ALPHA_LEAST)
+    return min(max(int(share * width), 0), width - 1)
+
+
+def alpha_axis(width: int) -> str:
+    """Return the axis below the bars, with the class borders."""
+    axis = [" "] * width
+    for border in ALPHA_BORDERS:
+        axis[_bin(border, width)] = str(border)
+    axis[0], axis[-1] = "1", "8"
+    return "".join(axis)
+
+
+def short_module(name: str) -> str:
+    """Return what tells a module apart: `layers.3.self_attn.q_proj` as `3.q_proj`."""
+    words = name.split(".")
+    numbers = [word for word in words[:-1] if word.isdigit()]
+    return visible(".".join([*numbers, words[-1]]))
+
+
+class DeltaPanel(Painting):
+    """The newest spectra of a run, beside those before; in a low one only the numbers."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"delta--name", "delta--line", "delta--before", "delta--warning"}
+
+    def show(self, record: RunRecord) -> None:
+        """Write what the run's last two spectra say."""
+        now, before = modules_of(record.spectra), modules_of(record.spectra_before)
+        step = record.spectra.get("step") if record.spectra else None
+        self.border_title = "ΔW" if step is None else f"ΔW at step {step}"
+        if self.styles.is_auto_height:
+            self.paint(self._short(record, now, before))
+            return
+        lines = [*self._numbers(record, now, before), Text()]
+        lines += [*self._alphas(now, before), Text()]
+        lines += self._dead(record)
+        lines += self._update(record)
+        room = self.size.height - len(lines)
+        self.paint([*lines, *self._growing(now, before, room)])
+
+    def look(self, name: str) -> Any:
+        """Return the style of a part of the panel."""
+        return self.get_component_rich_style(f"delta--{name}", partial=True)
+
+    def _numbers(self, record: RunRecord, now: Modules, before: Modules) -> list[Text]:
+        norms = record.norms
+        width = self.size.width - NAME_WIDTH - VALUE_WIDTH - 2
+        first = self._pair("‖ΔW‖", "" if norms.last is None else f"{norms.last:.3g}", "")
+        first.append(sparkline(norms.points().mean, width), self.look("line"))
+        ranks = self._now_and_before("stable rank", now, before, "stable_rank")
+        return [first, ranks, self._now_and_before("α median", now, before, "alpha")]
+
+    def _pair(self, name: str, value: str, more: str) -> Text:
+        line = Text(f"{name:<{NAME_WIDTH}} ", self.look("name"), no_wrap=True)
+        return line.append(f"{value or MISSING:<{VALUE_WIDTH}} ").append(more, self.look("before"))
+
+    def _now_and_before(self, name: str, now: Modules, before: Modules, field: str) -> Text:
+        newest, older = values_of(now, field), values_of(before, field)
+        value = f"{median(newest):.2f}" if newest else ""
+        return self._pair(name, value, f"before {median(older):.2f}" if older else "")
+
+    def _alphas(self, now: Modules, before: Modules) -> list[Text]:
+        newest, older = values_of(now, "alpha"), values_of(before, "alpha")
+        if not newest:
+            return [self._pair("α", "", "no spectra yet" if not now else "no module has an alpha")]
+        width = max(12, self.size.width - 8)
+        highest = max(
+            count
+            for alphas in (newest, older)
+            for count in [0, *Counter(_bin(a, width) for a in alphas).values()]
+        )
+        bars = alpha_bars(newest, width, highest)
+        lines = [Text("now    ", self.look("name"), no_wrap=True).append(bars, self.look("line"))]
+        if older:
+            bars = alpha_bars(older, width, highest)
+            lines.append(Text("before ", self.look("name"), no_wrap=True).append(bars, self.look("before")))
+        lines.append(Text(f"α      {alpha_axis(width)}", self.look("name"), no_wrap=True))
+        return lines
+
+    def _dead(self, record: RunRecord) -> list[Text]:
+        dead = dead_of(record.spectra)
+        if not dead:
+            return [self._pair("dead", "0" if record.spectra else "", "")]
+        names = " ".join(short_module(name) for name in dead)
+        line = Text(f"▲ {len(dead)} dead (B = 0) ", self.look("warning"), no_wrap=True)
+        return [line.append(shorten(names, max(8, self.size.width - line.cell_len)))]
+
+    def _update(self, record: RunRecord) -> list[Text]:
+        text = record.update.get("text") if record.update else None
+        return [self._pair("update", visible(text), "")] if text else []
+
+    def _growing(self, now: Modules, before: Modules, room: int) -> list[Text]:
+        grown = growth(now, before)[: max(0, room - 1)]
+        if not grown:
+            return []
+        width = self.size.width - 17
+        rows = [
+            Text(f"{shorten(short_module(name), width):<{width}} {norm:>7.3g} {_percent(norm, more):>8}")
+            for name, norm, more in grown
+        ]
+        return [Text(f"{'growing fastest':<{width}} {'‖ΔW‖':>7} {'growth':>8}", self.look("name")), *rows]
+
+    def _short(self, record: RunRecord, now: Modules, before: Modules) -> list[Text]:
+        if not now:
+            return [Text("ΔW  no spectra yet", self.look("name"))]
+        numbers = Text("ΔW ", self.look("name"), no_wrap=True)
+        numbers.append("‖ΔW‖ ", self.look("name")).append(f"{record.norms.last or 0:.3g} ")
+        numbers.append(sparkline(record.norms.points().mean, 16), self.look("line"))
+        for name, field in (("stable rank", "stable_rank"), ("α", "alpha")):
+            newest, older = values_of(now, field), values_of(before, field)
+            numbers.append(f"  {name} ", self.look("name"))
+            numbers.append(f"{median(newest):.2f}" if newest else MISSING)
+            numbers.append(f" before {median(older):.2f}" if older else "", self.look("before"))
+        second = self._dead(record)[0]
+        for name, norm, more in growth(now, before)[:1]:
+            fastest = f"   growing fastest {short_module(name)} {_percent(norm, more)}"
+            second.append(fastest, self.look("name"))
+        return [numbers, second, *self._update(record)]
+
+
+def _percent(norm: float, more: float) -> str:
+    before = norm - more
+    return f"{100 * more / before:+.1f} %" if before > 0 else "new"
