@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,9 @@ from lorabench.cli.output import Page, emit
 from lorabench.spectra.report import dump_json
 from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding, Level
+
+if TYPE_CHECKING:
+    from lorabench.training.config.run_config import RunConfig
 
 MARKS: dict[Level, str] = {"ok": "✔", "advice": "·", "warning": "▲", "error": "✘"}
 STYLES: dict[Level, str] = {"ok": "green", "advice": "cyan", "warning": "yellow", "error": "bold red"}
@@ -33,7 +37,7 @@ def check(path: Path, *, advice: bool, json: bool) -> int:
     for finding in _findings(path, advice):
         found.append(finding)
         if not json:
-            emit(_text(finding), None)
+            emit(finding_text(finding), None)
     levels = Counter(finding.level for finding in found)
     if json:
         emit(dump_json({"config": str(path), "findings": [asdict(finding) for finding in found]}), None)
@@ -42,8 +46,12 @@ def check(path: Path, *, advice: bool, json: bool) -> int:
     return 1 if levels["error"] else 0
 
 
-def _findings(path: Path, advice: bool) -> Iterator[Finding]:
-    """What the libraries print while they are asked goes to standard error, away from the findings."""
+def readable_config(path: Path) -> RunConfig:
+    """Return the configuration in a file.
+
+    Raises:
+        LorabenchError: the file is not there, or no configuration can be read from it; says why.
+    """
     from lorabench.training.config.field import ConfigError
     from lorabench.training.config.run_config import RunConfig
 
@@ -51,6 +59,12 @@ def _findings(path: Path, advice: bool) -> Iterator[Finding]:
     if config.broken:
         problems = "\n".join(f"{problem.message} {problem.allowed}".rstrip() for problem in config.problems)
         raise ConfigError(f"{visible(path)} cannot be read as a configuration.", problems)
+    return config
+
+
+def _findings(path: Path, advice: bool) -> Iterator[Finding]:
+    """What the libraries print while they are asked goes to standard error, away from the findings."""
+    config = readable_config(path)
     from lorabench.training.preflight.run import preflight
 
     findings = preflight(config, advice=advice)
@@ -63,7 +77,8 @@ def _findings(path: Path, advice: bool) -> Iterator[Finding]:
         yield finding
 
 
-def _text(finding: Finding) -> str:
+def finding_text(finding: Finding) -> str:
+    """Return a finding as the lines that a command prints."""
     page = Page.to(None)
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_column(width=9)

@@ -70,15 +70,30 @@ def open_command(
         Path | None,
         typer.Argument(metavar="[PATH]", help="A folder, an adapter or a run.", show_default="this folder"),
     ] = None,
+    refresh: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, max=60, help="Between two paintings of a run; 1 for a slow line."
+        ),
+    ] = 0.5,
+    own_process: Annotated[
+        bool, typer.Option("--own-process", help="Train in a process of its own, not in a thread of this.")
+    ] = False,
+    mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Listen to the mouse.")] = True,
 ) -> None:
     """Open the workbench; lorabench PATH is the same.
 
+    What anything prints while it is open goes to a log in the folder for
+    temporary files, and from a run that trains to output.log in its folder.
+
     \b
     Example: lorabench open ./describe    (a folder that is named like a command)
+             lorabench outputs --refresh 1 --no-mouse
     """
-    from lorabench.cli.workbench import open_path
+    from lorabench.cli.workbench import Options, open_path
 
-    raise typer.Exit(open_path(None if path is None else str(path)))
+    options = Options(refresh, own_process, mouse)
+    raise typer.Exit(open_path(None if path is None else str(path), options=options))
 
 
 @app.command("describe")
@@ -224,6 +239,31 @@ def check_command(
 
 
 app.command("train")(train_command)
+
+
+@app.command("audit")
+def audit_command(
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN_YAML", help="A run's configuration.", show_default=False)
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each kind.")] = 3,
+    every_tensor: Annotated[bool, typer.Option("--all", help="List every tensor.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say whether the change applied to the weights is the one asked for.
+
+    Builds the run as configured and takes a few steps, under plain SGD and under its
+    own optimizer; nothing is saved. Compares parameters before and after each step
+    with the gradient that the optimizer used. The exit status is 1 when a finding is
+    an error.
+
+    \b
+    Example: lorabench audit my-run/run.yaml
+             lorabench audit my-run/run.yaml --steps 5 --json | jq .findings
+    """
+    from lorabench.cli.audit import audit
+
+    raise typer.Exit(audit(path, steps=steps, every_tensor=every_tensor, json=json))
 
 
 @app.command("serve-check")

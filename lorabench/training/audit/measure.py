@@ -1,0 +1,95 @@
+"""Compare an applied change with the one that was asked for, tensor by tensor, in float64."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorabench.training.audit.recorder import Step, TensorStep
+
+_ROUNDINGS = 8
+"""Roundings between a gradient and the new value that may add up in one direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How an applied change Δθ agrees with a wanted one d.
+
+    `scale` is c = ⟨Δθ, d⟩ / ‖d‖², 1 where both agree; `residual` is ‖Δθ − c·d‖ / ‖Δθ‖, 0 where they have one
+    direction. Both are NaN where one of the two is zero. `tolerance` is what the tensor's dtype explains.
+    """
+
+    scale: float
+    residual: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether scale 1 and residual 0 are met to within the tolerance."""
+        return abs(self.scale - 1) <= self.tolerance and self.residual <= self.tolerance
+
+    @property
+    def readable(self) -> bool:
+        """Whether rounding leaves enough of the change to be compared."""
+        return self.tolerance < 0.5
+
+
+def agreement(step: TensorStep, wanted: Tensor, roundings: int = _ROUNDINGS) -> Agreement:
+    """Compare the applied change of a tensor with `wanted`, of the same shape."""
+    change, wanted = applied(step), wanted.double()
+    size, asked = float(change.norm()), float(wanted.norm())
+    unit = torch.finfo(step.after.dtype).eps / 2
+    tolerance = math.inf
+    if size > 0:
+        # The new value is rounded to half a unit of its own size, which may be far more than the change.
+        tolerance = unit * (2 * roundings + 2 * float(step.after.double().norm()) / size)
+    if size == 0 or asked == 0:
+        return Agreement(math.nan, math.nan, tolerance)
+    scale = float((change * wanted).sum()) / asked**2
+    return Agreement(scale, float((change - scale * wanted).norm()) / size, tolerance)
+
+
+def applied(step: TensorStep) -> Tensor:
+    """Return Δθ, float64: the parameter after the step less the parameter before it."""
+    return step.after.double() - step.before.double()
+
+
+def as_used(step: TensorStep) -> Agreement | None:
+    """Compare Δθ with −lr·g, g being what the optimizer used; None without a gradient."""
+    return None if step.used is None else agreement(step, -float(step.group["lr"]) * step.used.double())
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """What a hook that keeps the last gradient h makes of the one that the optimizer used.
+
+    `scale` is ⟨g, h⟩ / ‖h‖², the c that one would find with it; `residual` is ‖g − c·h‖ / ‖g‖.
+    """
+
+    scale: float
+    residual: float
+
+
+def as_hooked(step: TensorStep) -> Hooked | None:
+    """Compare the gradient that the optimizer used with what a hook kept; None where one of them is 0."""
+    if not step.hooked or step.used is None or not step.used.any() or not step.hooked[-1].any():
+        return None
+    used, seen = step.used.double(), step.hooked[-1].double()
+    scale = float((used * seen).sum() / seen.square().sum())
+    return Hooked(scale, float((used - scale * seen).norm() / used.norm()))
+
+
+def clip_factor(step: Step) -> float:
+    """Return max_grad_norm / ‖g‖ where that is under 1, from the accumulated gradients of all tensors."""
+    norm = math.sqrt(
+        sum(
+            float((tensor.accumulated.double() / step.loss_scale).square().sum())
+            for tensor in step.tensors.values()
+            if tensor.accumulated is not None
+        )
+    )
+    # The small number is that of torch.nn.utils.clip_grad_norm_.
+    return 1.0 if step.max_grad_norm <= 0 else min(1.0, step.max_grad_norm / (norm + 1e-6))

@@ -1,0 +1,144 @@
+"""Run a few steps as a run is configured, and compare what was applied with what was asked for.
+
+Nothing is saved, and the run's folder is not touched.
+"""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from transformers import TrainerCallback
+
+from lorabench.text import visible
+from lorabench.training.audit.change import change_of
+from lorabench.training.audit.judge import (
+    CHECK,
+    hook_findings,
+    own_findings,
+    probe_findings,
+    short_name,
+    step_report,
+    stillness_findings,
+)
+from lorabench.training.audit.recorder import Recorder, Step
+from lorabench.training.audit.report import AuditReport, ModuleChange, ScalingCheck
+from lorabench.training.audit.scaling import scaling_checks
+from lorabench.training.config.run_config import RunConfig
+from lorabench.training.preflight.finding import Finding
+from lorabench.training.trainer.build import build
+
+STEPS = 3
+_QUIET = {
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "logging_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+}
+_PLAIN_SGD = {
+    "optim": "sgd",
+    "learning_rate": 1.0,
+    "weight_decay": 0.0,
+    "max_grad_norm": 0.0,
+    "lr_scheduler_type": "constant",
+    "warmup_steps": 0,
+}
+
+
+def audit(config: RunConfig, steps: int = STEPS) -> AuditReport:
+    """Build the run twice and take `steps` optimizer steps each: under plain SGD, and as configured.
+
+    Raises:
+        LorabenchError: the run cannot be built; what `build` raises.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = _QUIET | {"output_dir": folder}
+        trainer = build(_changed(config, quiet | _PLAIN_SGD))
+        probe = record(trainer, steps)
+        scaling = scaling_checks(trainer)
+        del trainer
+        gc.collect()  # two models at once may be one too many for the device
+        trainer = build(_changed(config, quiet))
+        learning_rate = float(trainer.args.learning_rate)
+        own = record(trainer, steps)
+        changes = module_changes(trainer.model, own)
+    findings = [*probe_findings(probe), *own_findings(own), *_scaling_findings(scaling)]
+    return AuditReport(
+        config=str(config.path or ""),
+        probe=tuple(step_report(step, 1.0) for step in probe),
+        own=tuple(step_report(step, learning_rate) for step in own),
+        changes=tuple(changes),
+        scaling=tuple(scaling),
+        findings=(*findings, *hook_findings([*probe, *own]), *stillness_findings(own)),
+    )
+
+
+def _changed(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """Return a copy of the configuration with other values, which is not saved anywhere."""
+    copy = RunConfig(config.text, config.path)
+    copy.apply(values)
+    return copy
+
+
+def record(trainer: Any, steps: int) -> list[Step]:
+    """Train `steps` optimizer steps and return what happened; the schedule stays that of the whole run."""
+    recorder = Recorder(trainer)
+    halt = _Halt(steps)
+    trainer.add_callback(halt)
+    with recorder.recording():
+        trainer.train()
+    trainer.remove_callback(halt)
+    return recorder.steps
+
+
+class _Halt(TrainerCallback):
+    """Stops after some steps. A smaller max_steps would change the schedule."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = state.global_step >= self._steps
+
+
+def module_changes(model: Any, steps: Sequence[Step]) -> Iterator[ModuleChange]:
+    """Compare each adapted module's ΔW before the first of `steps` with that after the last."""
+    from peft.tuners.lora import LoraLayer
+
+    first, last = steps[0].tensors, steps[-1].tensors
+    for name, module in model.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        for adapter in module.active_adapters:
+            a, b = f"{name}.lora_A.{adapter}.weight", f"{name}.lora_B.{adapter}.weight"
+            if a not in first or b not in first or first[a].before.dim() != 2:
+                continue
+            scaling = float(module.scaling[adapter])
+            change = change_of(first[a].before, first[b].before, last[a].after, last[b].after, scaling)
+            yield ModuleChange(
+                short_name(name), scaling, change.norm, change.by_a, change.by_b, change.norm_before
+            )
+
+
+def _scaling_findings(checks: Sequence[ScalingCheck]) -> Iterator[Finding]:
+    wrong = [check for check in checks if max(check.error_a, check.error_b) > check.tolerance]
+    if wrong:
+        one = wrong[0]
+        message = (
+            f"In {visible(one.module)} the gradients are not those of a scaling of {one.scaling:g}: "
+            f"{max(one.error_a, one.error_b):.2g} of their size is off."
+        )
+        yield Finding(CHECK, "error", message)
+    elif checks:
+        worst = max(max(check.error_a, check.error_b) for check in checks)
+        scalings = ", ".join(f"{value:.4g}" for value in sorted({check.scaling for check in checks}))
+        message = f"LoRA's scaling {scalings} stands in the gradients, once, to within {worst:.1g}."
+        yield Finding(
+            CHECK,
+            "ok",
+            message,
+            "As in ∂L/∂A = s·Bᵀ·∂L/∂W and ∂L/∂B = s·∂L/∂W·Aᵀ; the step has no s of its own.",
+        )

@@ -1,0 +1,191 @@
+"""Take down what happens to every adapter tensor around an optimizer step.
+
+Three things a tensor: θ before and after, read from the parameters; the gradient that the optimizer really
+uses, read from `param.grad` when its `step` begins; and what a hook on the parameter saw, for comparison:
+hooks run in the middle of a backward pass, before accumulation, unscaling and clipping are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+
+
+@dataclass(slots=True)
+class TensorStep:
+    """One tensor over one optimizer step. All tensors are copies on the CPU, in the parameter's dtype.
+
+    `accumulated` is what the backward passes left, still times the loss scale; `used` what stood in
+    `param.grad` when the optimizer stepped; `hooked` what a hook saw, one entry a call. None is no gradient.
+    `state` is the optimizer's state of this tensor as it was before the step, `group` its options (lr, …).
+    """
+
+    before: Tensor
+    after: Tensor
+    accumulated: Tensor | None = None
+    used: Tensor | None = None
+    hooked: list[Tensor] = field(default_factory=list)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    group: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Step:
+    """One optimizer step.
+
+    `weights` are the shares that the micro-batches' own mean losses have in the loss of the step: 1/n each
+    where the Trainer divides by n; where it divides by the number of trained tokens they go by those.
+    `applied` is false where a GradScaler skipped the step because gradients overflowed.
+    """
+
+    number: int
+    tensors: dict[str, TensorStep]
+    optimizer: str
+    weights: list[float]
+    loss_scale: float
+    max_grad_norm: float
+    applied: bool
+
+
+class Recorder(TrainerCallback):
+    """Records the steps of one Trainer; give it to `add_callback` and train inside `recording()`."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.steps: list[Step] = []
+        self._trainer = trainer
+        self._parameters = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
+        self._hooked: dict[str, list[Tensor]] = {name: [] for name in self._parameters}
+        self._items: list[tuple[int, int | None]] = []
+        self._before: dict[str, Tensor] = {}
+        self._accumulated: dict[str, Tensor] = {}
+        self._at_step: dict[str, TensorStep] = {}
+        self._scale = 1.0
+        self._stepped = False
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Listen for as long as the block runs; the trainer is left as it was."""
+        trainer = self._trainer
+        handles = [p.register_hook(self._hear(name)) for name, p in self._parameters.items()]
+        training_step, clip = trainer.training_step, trainer.accelerator.clip_grad_norm_
+        trainer.training_step = self._counting(training_step)
+        trainer.accelerator.clip_grad_norm_ = self._before_clipping(clip)
+        trainer.add_callback(self)
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            trainer.remove_callback(self)
+            # Both were the class's own methods, and not attributes of these objects.
+            del trainer.training_step, trainer.accelerator.clip_grad_norm_
+
+    def _hear(self, name: str) -> Callable[[Tensor], None]:
+        def hook(gradient: Tensor) -> None:
+            self._hooked[name].append(_copy(gradient))
+
+        return hook
+
+    def _counting(self, training_step: Callable[..., Any]) -> Callable[..., Any]:
+        """Note how many tokens each micro-batch trains on, and by what number its loss is divided."""
+
+        def counted(model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            labels = inputs.get("labels")
+            shifted = inputs.get("shift_labels", None if labels is None else labels[..., 1:])
+            trained = 0 if shifted is None else int((shifted != -100).sum())
+            self._items.append((trained, None if num_items_in_batch is None else int(num_items_in_batch)))
+            return training_step(model, inputs, num_items_in_batch)
+
+        return counted
+
+    def _before_clipping(self, clip: Callable[..., Any]) -> Callable[..., Any]:
+        def clipping(*args: Any, **kwargs: Any) -> Any:
+            # The Trainer may come here twice in a step: to clip, and then for the norm.
+            if not self._accumulated:
+                self._scale = self._loss_scale()
+                self._accumulated = self._gradients()
+            return clip(*args, **kwargs)
+
+        return clipping
+
+    def _loss_scale(self) -> float:
+        scaler = self._trainer.accelerator.scaler
+        return 1.0 if scaler is None else float(scaler.get_scale())
+
+    def _gradients(self) -> dict[str, Tensor]:
+        return {n: _copy(p.grad) for n, p in self._parameters.items() if p.grad is not None}
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Wait at the optimizer's own step, inside whatever wraps it."""
+        optimizer = self._trainer.optimizer
+        while hasattr(optimizer, "optimizer"):
+            optimizer = optimizer.optimizer
+        optimizer.register_step_pre_hook(self._at_optimizer)
+        self._optimizer = optimizer
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        self._before = {name: _copy(p) for name, p in self._parameters.items()}
+        self._keep(self._optimizer)
+        self._stepped = False
+
+    def _at_optimizer(self, optimizer: Any, *_: Any) -> None:
+        """Keep what the optimizer uses once more: a GradScaler may have changed it since."""
+        self._keep(optimizer)
+        self._stepped = True
+
+    def _keep(self, optimizer: Any) -> None:
+        groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+        for name, parameter in self._parameters.items():
+            if id(parameter) not in groups:
+                continue  # the optimizer does not know this tensor at all
+            group = groups[id(parameter)]
+            self._at_step[name] = TensorStep(
+                before=self._before[name],
+                after=self._before[name],
+                used=None if parameter.grad is None else _copy(parameter.grad),
+                state={k: _copied(v) for k, v in optimizer.state.get(parameter, {}).items()},
+                group={k: _copied(v) for k, v in group.items() if k != "params"},
+            )
+
+    def on_optimizer_step(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
+        """Read the parameters again, and close the step."""
+        tensors = {}
+        for name, parameter in self._parameters.items():
+            before = self._before[name]
+            step = self._at_step.get(name) or TensorStep(before, before)
+            step.after = _copy(parameter)
+            step.accumulated = self._accumulated.get(name)
+            step.hooked, self._hooked[name] = self._hooked[name], []
+            tensors[name] = step
+        self.steps.append(
+            Step(
+                number=state.global_step + 1,
+                tensors=tensors,
+                optimizer=type(self._optimizer).__name__,
+                weights=_weights(self._items),
+                loss_scale=self._scale,
+                max_grad_norm=float(args.max_grad_norm),
+                # A replaced `step` does not tell that it ran, but its work shows.
+                applied=self._stepped or any(not t.after.equal(t.before) for t in tensors.values()),
+            )
+        )
+        self._accumulated, self._items = {}, []
+
+
+def _weights(items: list[tuple[int, int | None]]) -> list[float]:
+    """Return each micro-batch's share in the loss of the step."""
+    return [1 / len(items) if total is None else trained / total for trained, total in items]
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
+
+
+def _copied(value: Any) -> Any:
+    return _copy(value) if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,89 @@
+"""What an audit found, as plain data: numbers a tensor, factors a step, and sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lorabench.training.preflight.finding import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRow:
+    """One tensor in one step.
+
+    `relative` is ‖Δθ‖/‖θ‖ (infinite where θ was 0) and `moved` the share of its numbers that changed.
+    `scale` and `residual` compare Δθ with −lr·g of the gradient that the optimizer used, under SGD;
+    `hook_scale` and `hook_residual` compare that gradient with what a hook kept. None where there is nothing
+    to compare. `unexplained` is ‖Δθ − expected‖/‖Δθ‖ after all factors, None where the rule is not known.
+    """
+
+    tensor: str
+    norm: float
+    gradient_norm: float | None
+    relative: float
+    moved: float
+    scale: float | None
+    residual: float | None
+    tolerance: float
+    hook_scale: float | None
+    hook_residual: float | None
+    unexplained: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One thing that stands between the raw gradient and the update; its value, and what it means."""
+
+    name: str
+    value: float
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One optimizer step: the factors of the whole step, and each tensor's row."""
+
+    number: int
+    optimizer: str
+    learning_rate: float
+    applied: bool
+    factors: tuple[Factor, ...]
+    tensors: tuple[TensorRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleChange:
+    """What the run's own steps did to one module's ΔW: ‖ΔW′ − ΔW‖_F, and the parts that A and B gave."""
+
+    module: str
+    scaling: float
+    norm: float
+    by_a: float
+    by_b: float
+    norm_before: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingCheck:
+    """LoRA's scaling in one module's gradients, against the analytic ones from the frozen weight's own.
+
+    `error_a` is ‖∂L/∂A − s·Bᵀ·G‖/‖s·Bᵀ·G‖ with G = ∂L/∂W, `error_b` likewise for s·G·Aᵀ.
+    """
+
+    module: str
+    scaling: float
+    error_a: float
+    error_b: float
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The whole audit: steps under plain SGD (lr 1), steps under the run's own optimizer, and findings."""
+
+    config: str
+    probe: tuple[StepReport, ...]
+    own: tuple[StepReport, ...]
+    changes: tuple[ModuleChange, ...]
+    scaling: tuple[ScalingCheck, ...]
+    findings: tuple[Finding, ...] = field(default=())

@@ -1,0 +1,282 @@
+"""Is the change that is applied to the weights the one that was asked for?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from lorabench.training.audit.judge import own_findings, probe_findings, step_report, stillness_findings
+from lorabench.training.audit.measure import as_hooked, as_used, clip_factor
+from lorabench.training.audit.probe import audit, record
+from lorabench.training.audit.recorder import Step
+from lorabench.training.trainer.build import build
+from tests.training.audit.conftest import Configured
+
+
+def recorded(config: Any, steps: int = 2, prepare: Any = None) -> list[Step]:
+    trainer = build(config)
+    if prepare is not None:
+        prepare(trainer)
+    return record(trainer, steps)
+
+
+def same_rows(trainer: Any) -> None:
+    """Let every row be the first one: all micro-batches have one gradient."""
+    trainer.train_dataset = trainer.train_dataset.select([0] * 64)
+
+
+def used_scales(steps: list[Step]) -> list[float]:
+    found = [as_used(tensor) for step in steps for tensor in step.tensors.values()]
+    return [one.scale for one in found if one is not None and not math.isnan(one.scale)]
+
+
+def hook_scales(steps: list[Step]) -> list[float]:
+    found = [as_hooked(tensor) for step in steps for tensor in step.tensors.values()]
+    return [one.scale for one in found if one is not None]
+
+
+def test_plain_sgd_applies_lr_times_the_gradient(configured: Configured) -> None:
+    steps = recorded(configured())
+    scales = used_scales(steps)
+    assert len(scales) == 24 * 2 - 12  # six layers, A and B of two modules; A rests in the first step
+    assert scales == pytest.approx([1.0] * len(scales), abs=1e-6)
+    assert [finding.level for finding in probe_findings(steps)] == ["ok"]
+
+
+def test_hooks_mislead_when_gradients_accumulate_and_the_audit_does_not(configured: Configured) -> None:
+    steps = recorded(configured(gradient_accumulation_steps=2), prepare=same_rows)
+    assert hook_scales(steps) == pytest.approx([2.0] * len(hook_scales(steps)), rel=1e-4)
+    assert used_scales(steps) == pytest.approx([1.0] * len(used_scales(steps)), abs=1e-6)
+
+
+def test_hooks_mislead_when_gradients_are_clipped_and_the_audit_does_not(configured: Configured) -> None:
+    steps = recorded(configured(max_grad_norm=0.25))
+    clip = clip_factor(steps[0])
+    assert 0.01 < clip < 0.5
+    first = [as_hooked(tensor) for tensor in steps[0].tensors.values()]
+    assert [one.scale for one in first if one] == pytest.approx([clip] * 12, rel=1e-4)
+    assert used_scales(steps) == pytest.approx([1.0] * len(used_scales(steps)), abs=1e-6)
+
+
+def test_hooks_mislead_when_a_module_is_called_twice_and_the_audit_does_not(configured: Configured) -> None:
+    """Reentrant checkpointing of halves: two backward passes reach one tensor, and a hook hears the last."""
+
+    def call_twice(trainer: Any) -> None:
+        from torch.utils.checkpoint import checkpoint
+
+        for name, module in trainer.model.named_modules():
+            if name.endswith("q_proj"):
+                plain = module.forward
+
+                def twice(x: torch.Tensor, *_: Any, plain: Any = plain) -> torch.Tensor:
+                    halves = x.requires_grad_().chunk(2, dim=1)
+                    return torch.cat([checkpoint(plain, half, use_reentrant=True) for half in halves], dim=1)
+
+                module.forward = twice
+
+    steps = recorded(configured(), prepare=call_twice)
+    queries = {n: t for n, t in steps[0].tensors.items() if "q_proj.lora_B" in n}
+    assert len(queries) == 6
+    for tensor in queries.values():
+        assert len(tensor.hooked) == 2
+        hooked, used = as_hooked(tensor), as_used(tensor)
+        assert hooked is not None
+        assert used is not None
+        assert max(abs(hooked.scale - 1), hooked.residual) > 0.01
+        assert used.scale == pytest.approx(1.0, abs=1e-6)
+
+
+def test_an_optimizer_that_applies_half_is_found_with_its_tensors(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def halved(self: Any, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.data.add_(parameter.grad, alpha=-0.5 * group["lr"])
+
+    monkeypatch.setattr(torch.optim.SGD, "step", halved)
+    (finding, *others) = probe_findings(recorded(configured()))
+    assert finding.level == "error"
+    assert not others
+    assert "0.5 times" in finding.message
+    assert finding.detail.count("c = 0.5,") == 24
+    assert "model.layers.5.mlp.down_proj.lora_A" in finding.detail
+
+
+def test_a_step_replaced_on_the_optimizer_itself_is_measured_as_well(configured: Configured) -> None:
+    def replace(trainer: Any) -> None:
+        trainer.create_optimizer()
+
+        def halved(closure: Any = None) -> None:
+            for group in trainer.optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.data.add_(parameter.grad, alpha=-0.5 * group["lr"])
+
+        inner = trainer.optimizer
+        while hasattr(inner, "optimizer"):
+            inner = inner.optimizer
+        inner.step = halved
+
+    steps = recorded(configured(), prepare=replace)
+    assert [step.applied for step in steps] == [True, True]
+    assert next(probe_findings(steps)).level == "error"
+    assert used_scales(steps) == pytest.approx([0.5] * len(used_scales(steps)), abs=1e-5)
+
+
+FACTORS: dict[str, dict[str, Any]] = {
+    "accumulation": {"gradient_accumulation_steps": 4},
+    "clipping": {"max_grad_norm": 0.3},
+    "learning rate": {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 4, "learning_rate": 0.1},
+    "weight decay": {"weight_decay": 0.2, "learning_rate": 0.1},
+    "preconditioning": {"optim": "adamw_torch", "learning_rate": 0.01},
+}
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_each_factor_alone_explains_the_update(configured: Configured, name: str) -> None:
+    explain(recorded(configured(**FACTORS[name]), steps=3), {name})
+
+
+def test_all_factors_together_explain_the_update(configured: Configured) -> None:
+    everything = {key: value for options in FACTORS.values() for key, value in options.items()}
+    steps = recorded(configured(**everything), steps=3)
+    explain(steps, set(FACTORS))
+    values = {factor.name: factor.value for factor in step_report(steps[1], 0.01).factors}
+    assert values["learning rate"] == pytest.approx(1 / 4)
+    assert values["clipping"] == pytest.approx(clip_factor(steps[1]))
+
+
+def explain(steps: list[Step], names: set[str]) -> None:
+    assert [finding.level for finding in own_findings(steps)] == ["ok"]
+    report = step_report(
+        steps[-1], float(steps[-1].tensors[next(iter(steps[-1].tensors))].group["initial_lr"])
+    )
+    assert names <= {factor.name for factor in report.factors}
+    left = [row.unexplained for row in report.tensors]
+    assert all(value is not None and value < 5e-3 for value in left)
+
+
+def test_the_product_of_the_factors_is_the_measured_scale(configured: Configured) -> None:
+    """With equal micro-batches under SGD everything is one number: c of the last hook's gradient."""
+    rates = {
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": 4,
+        "max_grad_norm": 0.3,
+        "gradient_accumulation_steps": 2,
+    }
+    steps = recorded(configured(**rates), steps=3, prepare=same_rows)
+    for step in steps[1:]:
+        report = step_report(step, 1.0)
+        factor = {one.name: one.value for one in report.factors}
+        product = factor["clipping"] * factor["learning rate"] / factor["accumulation"]
+        for tensor in step.tensors.values():
+            change = tensor.after.double() - tensor.before.double()
+            raw = -tensor.hooked[-1].double()  # times the configured learning rate, 1
+            if raw.any():
+                assert float((change * raw).sum() / raw.square().sum()) == pytest.approx(product, rel=2e-3)
+
+
+def test_the_loss_scale_is_divided_out_and_an_overflow_is_a_skipped_step(configured: Configured) -> None:
+    def scaled(factor: float) -> Any:
+        def prepare(trainer: Any) -> None:
+            accelerator = trainer.accelerator
+            accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=factor)
+            # What accelerate does by itself where fp16 is asked for, and there is a GPU for it.
+            accelerator.unscale_gradients = lambda: accelerator.scaler.unscale_(
+                accelerator._optimizers[0].optimizer
+            )
+
+        return prepare
+
+    steps = recorded(configured(max_grad_norm=0.3), prepare=scaled(1024.0))
+    assert steps[0].loss_scale == 1024
+    assert [finding.level for finding in own_findings(steps)] == ["ok"]
+    assert used_scales(steps) == pytest.approx([1.0] * len(used_scales(steps)), abs=3e-6)
+    assert {factor.name: factor.value for factor in step_report(steps[0], 1.0).factors}[
+        "loss scale"
+    ] == 1 / 1024
+
+    unclipped = recorded(configured(), prepare=scaled(1024.0))
+    assert used_scales(unclipped) == pytest.approx([1.0] * len(used_scales(unclipped)), abs=1e-6)
+
+    skipped = recorded(configured(), prepare=scaled(2.0**127))
+    assert not skipped[0].applied
+    assert "overflowed in fp16" in [finding.message for finding in own_findings(skipped)][-1]
+
+
+def test_tensors_that_stand_still_are_named_or_explained(configured: Configured) -> None:
+    def break_two(trainer: Any) -> None:
+        modules = dict(trainer.model.named_modules())
+        layer = modules["base_model.model.model.layers.0.self_attn.q_proj"]
+        plain = layer.lora_A["default"].forward
+        layer.lora_A["default"].forward = lambda x: plain(x).detach()
+        trainer.create_optimizer()
+        group = trainer.optimizer.param_groups[0]
+        lost = modules["base_model.model.model.layers.1.mlp.down_proj"].lora_B["default"].weight
+        for group in trainer.optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if p is not lost]
+
+    findings = list(stillness_findings(recorded(configured(), prepare=break_two)))
+    told = {finding.message.split(" ", 1)[0]: finding for finding in findings if finding.level == "error"}
+    assert "no gradient" in told["model.layers.0.self_attn.q_proj.lora_A"].message
+    assert "not in the optimizer" in told["model.layers.1.mlp.down_proj.lora_B"].message
+    assert len(told) == 2
+    (explained,) = (finding for finding in findings if finding.level == "ok")
+    assert "because B is 0 there" in explained.message
+    assert "11 tensors (lora_A;" in explained.message  # every A but the broken one
+
+
+def test_updates_that_rounding_swallows_are_no_silence(configured: Configured) -> None:
+    def to_bfloat16(trainer: Any) -> None:
+        trainer.model.to(torch.bfloat16)
+
+    tiny = recorded(configured(learning_rate=1e-7), steps=3, prepare=to_bfloat16)
+    (finding,) = (f for f in stillness_findings(tiny) if f.level == "error")
+    assert "(lora_A;" in finding.message
+    assert "rounding of bfloat16" in finding.detail
+    good = recorded(configured(), prepare=to_bfloat16)
+    assert "error" not in {finding.level for finding in probe_findings(good)}
+    scales = [
+        found for step in good for t in step.tensors.values() if (found := as_used(t)) and found.readable
+    ]
+    assert len(scales) >= 24
+    assert all(found.holds for found in scales)
+
+
+@pytest.mark.parametrize(("extra", "scaling"), [({"use_dora": True}, 1.0), ({"use_rslora": True}, 4.0)])
+def test_the_whole_audit_holds_for_dora_and_rslora(
+    configured: Configured, extra: dict[str, Any], scaling: float
+) -> None:
+    config = configured(**extra)
+    before = sorted(config.folder.iterdir())
+    report = audit(config, steps=2)
+    assert sorted(config.folder.iterdir()) == before
+    assert {finding.level for finding in report.findings} == {"ok"}
+    assert [check.scaling for check in report.scaling] == [scaling] * 3
+    for check in report.scaling:
+        assert 0 < check.error_b < 1e-5
+        assert 0 < check.error_a < 1e-5
+    assert len(report.changes) == 12
+
+
+def test_a_scaling_that_is_applied_twice_is_found(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forward that scales by s² has s·s in its gradients: more than lora_alpha/r says."""
+    from peft.tuners.lora import Linear
+
+    plain = Linear.forward
+
+    def twice(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        result = plain(self, x, *args, **kwargs)
+        base = self.base_layer(x)
+        return base + self.scaling["default"] * (result - base)
+
+    monkeypatch.setattr(Linear, "forward", twice)
+    report = audit(configured(lora_alpha=32), steps=2)
+    (error,) = (finding for finding in report.findings if finding.level == "error")
+    assert "not those of a scaling of 2" in error.message
