@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,8 @@ END_BYTES = 100_000
 class History:
     """A run as its folder tells it; `losses` are (step, training loss), steps ascending.
 
-    `owner` is the process that trains it, or that did and is gone without releasing its lock.
+    `saved_step` is the step of the last checkpoint that the events tell of. `owner` is the process that
+    trains it, or that did and is gone without releasing its lock.
     """
 
     state: State
@@ -38,7 +39,9 @@ class History:
     total_steps: int | None = None
     losses: tuple[tuple[int, float], ...] = ()
     reason: str = ""
+    saved_step: int | None = None
     owner: Owner | None = None
+    stamp: object = field(default=None, compare=False, repr=False)
 
     @property
     def loss(self) -> float | None:
@@ -52,16 +55,30 @@ def read_history(folder: Path) -> History | None:
     Unreadable lines and fields are passed over: a torn last line is what a crash leaves. A folder that may
     not be read has no history.
     """
+    stamp, owner = _stamp(folder)
     try:
         history = _read_history(folder)
     except OSError:
         return None
-    owner = read_owner(folder)
-    if owner is None or history is None:
-        return history
+    if history is None:
+        return None
     # On another host it may or may not live: what its own lock says is believed.
-    state = history.state if owner.alive is False else "training"
-    return replace(history, state=state, owner=owner)
+    trains = owner is not None and owner.alive is not False
+    return replace(history, state="training" if trains else history.state, owner=owner, stamp=stamp)
+
+
+def read_news(folder: Path, history: History) -> History | None:
+    """Return the history as it is now, or `None` where neither events nor owner have changed since."""
+    return None if _stamp(folder)[0] == history.stamp else read_history(folder)
+
+
+def _stamp(folder: Path) -> tuple[object, Owner | None]:
+    owner = read_owner(folder)
+    try:
+        status = (folder / EVENTS_FILE).stat()
+    except OSError:
+        return (None, owner), owner
+    return (status.st_mtime_ns, status.st_size, owner), owner
 
 
 def _read_history(folder: Path) -> History | None:
@@ -99,6 +116,7 @@ def _from_record(record: RunRecord) -> History:
         total_steps=record.total_steps,
         losses=_losses(record),
         reason=": ".join(filter(None, (record.reason, record.error))),
+        saved_step=_integer(record.checkpoints[-1].get("step")) if record.checkpoints else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,18 +18,20 @@ from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
-from lorabench.runs.history import RUN_FILE
-from lorabench.screens.facts import facts_of, facts_table, previewed
+from lorabench.runs.history import RUN_FILE, read_news
+from lorabench.screens.facts import facts_of, facts_table, previewed, progress_text
 from lorabench.screens.run_table import RunTable
 from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import visible
 from lorabench.widgets.filter_line import FilterLine
 
 if TYPE_CHECKING:
+    from lorabench.runs.history import History
     from lorabench.screens.listing import Row
     from lorabench.spectra.report import Summary
 
 PREVIEW_PAUSE = 0.1
+NEWS_SECONDS = 2.0
 
 
 def preview(path: Path) -> Summary | LorabenchError:
@@ -102,6 +105,7 @@ opens its configuration (2); `n` makes a new run.
         super().on_mount()
         self.query_one(DataTable).focus()
         self.call_after_refresh(self.reload)
+        self.set_interval(NEWS_SECONDS, self.ask_for_news)
 
     def reload(self) -> None:
         """Read the folder again, in a thread."""
@@ -119,6 +123,8 @@ opens its configuration (2); `n` makes a new run.
         rows = list_folder(self.workbench.folder)
         self.app.call_later(self.fill, rows)
         for row in filter(previewed, rows):
+            if row.path in self.table.summaries:
+                continue
             # What the user has opened comes first.
             while self.analysis.busy and not worker.is_cancelled:
                 time.sleep(PREVIEW_PAUSE)
@@ -131,8 +137,51 @@ opens its configuration (2); `n` makes a new run.
         first, self.begun = not self.begun, True
         self.rows = rows
         self.refill()
+        self.tell_what_runs()
         if first and [row.path for row in rows if row.location] == [self.workbench.folder]:
             self.open_row()
+
+    def ask_for_news(self) -> None:
+        """Look, in a thread, for what has changed in the runs that are listed."""
+        if self.rows and not any(worker.group == "news" for worker in self.workers if worker.is_running):
+            self.run_in_thread(self.read_news, "news")
+
+    def read_news(self) -> None:
+        """Read the history of the runs whose events or owner have changed (in the thread)."""
+        runs = [(row.path, row.history) for row in self.rows if row.history is not None]
+        told = {path: read_news(path, history) for path, history in runs if history.state != "checkpoint"}
+        news = {path: history for path, history in told.items() if history is not None}
+        if news:
+            self.app.call_later(self.show_news, news)
+
+    def show_news(self, news: dict[Path, History]) -> None:
+        """Rewrite the rows of these runs; where a training has ended or saved, list the folder anew."""
+        more = False
+        for at, row in enumerate(self.rows):
+            history = news.get(row.path)
+            if history is None or row.history is None:
+                continue
+            self.rows[at] = replace(row, history=history)
+            self.table.renew(self.rows[at])
+            ended = row.history.state == "training" and history.state != "training"
+            if ended or history.saved_step != row.history.saved_step:
+                more = True
+                for path in [path for path in self.table.summaries if path.is_relative_to(row.path)]:
+                    del self.table.summaries[path]
+        self.tell_what_runs()
+        if self.current_row is not None and self.current_row.path in news:
+            self.show_detail()
+        if more:
+            self.run_in_thread(self.read_folder, "folder")
+
+    def tell_what_runs(self) -> None:
+        """Put the run that goes on into the top line."""
+        going_on = [row for row in self.rows if row.state == "training"]
+        text = progress_text(going_on[0]) if going_on else ""
+        self.workbench.running = f"{text} +{len(going_on) - 1}" if len(going_on) > 1 else text
+        screen = self.app.screen
+        if isinstance(screen, WorkScreen):
+            screen.refresh_top()
 
     def refill(self) -> None:
         """Write the table anew: after reading, filtering, or a change of width."""

@@ -36,6 +36,14 @@ def dash(value: float | None, form: str = "") -> str:
     return "—" if value is None else format(value, form)
 
 
+def progress_text(row: Row) -> str:
+    """Say how far a run is: `style-r8 312/750`, or its name alone until it knows."""
+    history = row.history
+    if history is None or history.step is None:
+        return row.name
+    return f"{row.name} {history.step}/{history.total_steps or '?'}"
+
+
 def facts_of(row: Row, summary: Summary | LorabenchError | None) -> Facts:
     """Return what is known of a row as (label, value), in the order shown."""
     return [*_location_facts(row), *_run_facts(row), *_analysis_facts(row, summary)]
@@ -66,6 +74,9 @@ def _run_facts(row: Row) -> Facts:
     total = f" of {history.total_steps}" if history.total_steps else ""
     reason = f": {visible(history.reason)}" if history.reason else ""
     facts = [("run", f"{history.state}, step {dash(history.step)}{total}{reason}")]
+    if history.owner is not None:
+        owner = f"process {history.owner.pid} on {visible(history.owner.host)}"
+        facts.append(("trainer", f"{owner}, which is gone" if history.owner.alive is False else owner))
     if history.losses:
         first, last = history.losses[0][1], history.losses[-1][1]
         curve = sparkline([loss for _, loss in history.losses], 12)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lorabench.spectra.report import Summary
 
 STATE_MARKS = {
+    "training": "● training",
     "finished": "✔ finished",
     "stopped": "■ stopped",
     "failed": "✘ failed",
@@ -68,7 +69,7 @@ class RunTable(RowTable):
 
     def show(self, rows: Sequence[Row], total: int) -> None:
         """Write the table anew: after reading, filtering, or a change of width."""
-        at = self.cursor_row
+        at, on = self.cursor_row, self.current
         self.shown = list(rows)
         self.titles = tuple(title for title in TITLES if self.app.size.width >= 100 or not title.wide)
         taken = sum(title.width + 2 for title in self.titles)
@@ -79,7 +80,8 @@ class RunTable(RowTable):
             self.add_column(heading, width=title.width or self.name_width, key=title.name)
         for row in self.shown:
             self.add_row(*self.cells(row), key=str(row.path))
-        self.move_cursor(row=at)
+        here = [row.path for row in self.shown]
+        self.move_cursor(row=here.index(on.path) if on is not None and on.path in here else at)
         self.border_subtitle = f"{len(self.shown)} of {total}" if len(self.shown) < total else str(total)
 
     @property
@@ -91,9 +93,16 @@ class RunTable(RowTable):
         """Fill in what the analysis of an adapter gave."""
         self.summaries[path] = outcome
         row = next((row for row in self.shown if row.path == path), None)
-        if row is not None and str(path) in self.rows:
+        if row is not None:
+            self.renew(row)
+
+    def renew(self, row: Row) -> None:
+        """Write the cells of a row of which something is new."""
+        self.shown = [row if shown.path == row.path else shown for shown in self.shown]
+        if str(row.path) in self.rows:
             for title, cell in zip(self.titles, self.cells(row), strict=True):
-                self.update_cell(str(path), title.name, cell)
+                if self.get_cell(str(row.path), title.name) != cell:
+                    self.update_cell(str(row.path), title.name, cell)
 
     def cells(self, row: Row) -> list[Text]:
         """The cells of a row; whatever comes from a file is shown as plain text."""
