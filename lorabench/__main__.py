@@ -29,9 +29,16 @@ def _dispatch(arguments: list[str]) -> int:
         words = arguments[1:] if arguments[0] == "open" else arguments
         if len(words) == 1 and not words[0].startswith("-") and arguments[0] not in COMMANDS[1:]:
             return workbench.open_path(words[0], may_be_command=words is arguments)
+        if arguments[0] not in COMMANDS and workbench.OPTIONS.intersection(_names(arguments)):
+            arguments = ["open", *arguments]
     from lorabench.cli.commands import run
 
     return run(arguments)
+
+
+def _names(arguments: list[str]) -> list[str]:
+    """Return what may be options, without the values that are written to them (`--refresh=1`)."""
+    return [argument.partition("=")[0] for argument in arguments]
 
 
 if __name__ == "__main__":

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.driver import Driver
 from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
@@ -25,6 +22,7 @@ from lorabench.screens.analysis import Analysis
 from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
 from lorabench.screens.training import StartTraining, Training
+from lorabench.terminal.app import TerminalApp
 from lorabench.terminal.terminal import Terminal
 from lorabench.text import visible
 from lorabench.widgets.top_line import TopLine
@@ -37,12 +35,6 @@ DEVICE_SECONDS = 5.0
 REFRESH_SECONDS = 0.5
 # The grid's shades and plotext's colours need true colours, which these two have not.
 ANSI_THEMES = ("ansi-dark", "ansi-light")
-
-
-def _driver_on(terminal: Terminal) -> type[Driver]:
-    from lorabench.terminal.driver import driver_on
-
-    return driver_on(terminal)
 
 
 def _config() -> Screen[None]:
@@ -69,7 +61,7 @@ def _spectra() -> Screen[None]:
     return SpectraScreen()
 
 
-class LorabenchApp(App[None]):
+class LorabenchApp(TerminalApp):
     """The workbench on one folder."""
 
     TITLE = "lorabench"
@@ -116,7 +108,7 @@ class LorabenchApp(App[None]):
         terminal: Terminal | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
-        super().__init__(driver_class=None if terminal is None else _driver_on(terminal))
+        super().__init__(terminal)
         self.folder = folder
         self.open_path = open_path
         self.running = ""  # the run of this folder that goes on, for the top line
@@ -126,15 +118,10 @@ class LorabenchApp(App[None]):
         self.training = Training(self, start, terminal, own_process)
         self.run_folder: Path | None = None
         self.config_file: ConfigFile | None = None
-        self.terminal = terminal
         self.detached = False
         self.on_interrupt: Callable[[], None] | None = None
-        self._leaving = False
-        self._loop_here: asyncio.AbstractEventLoop | None = None
         for name in ANSI_THEMES:
             self.unregister_theme(name)
-        if terminal is not None:
-            self.error_console.file = cast("IO[str]", terminal.file)
 
     def compose(self) -> ComposeResult:
         yield TopLine("bench")
@@ -142,21 +129,9 @@ class LorabenchApp(App[None]):
 
     def on_mount(self) -> None:
         self.query_one(TopLine).show(self.folder, "", None)
-        if self.terminal is not None:
-            # Textual swallows what is printed; it belongs into the log.
-            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         self.analysis.changed.subscribe(self, self.show_failure)
         self.set_interval(DEVICE_SECONDS, self.read_device)
-        self._loop_here = asyncio.get_running_loop()
-        if self._leaving:
-            self.exit()
         self.call_after_refresh(self.begin)
-
-    def leave(self) -> None:
-        """Close the screens; from any thread and from a signal handler, also before the first frame."""
-        self._leaving = True
-        if self._loop_here is not None and not self._loop_here.is_closed():
-            self._loop_here.call_soon_threadsafe(self.exit)
 
     def begin(self) -> None:
         """After the first frame: show the bench, read the device, and open what the command line named."""

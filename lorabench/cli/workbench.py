@@ -11,6 +11,9 @@ from lorabench.errors import LorabenchError, NotFound
 from lorabench.terminal.parent import run_in_child
 from lorabench.text import visible
 
+# With one of these a path is a path: `lorabench outputs --refresh 1`.
+OPTIONS = frozenset({"--refresh", "--own-process", "--mouse", "--no-mouse"})
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

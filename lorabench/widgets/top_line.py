@@ -15,6 +15,7 @@ from lorabench.text import human_bytes, shorten, visible
 TABS = (
     ("bench", "1", "Bench"),
     ("config", "2", "Config"),
+    ("train", "3", "Train"),
     ("layers", "4", "Layers"),
     ("spectra", "5", "Spectra"),
 )
@@ -56,7 +57,7 @@ class TopLine(Horizontal):
     def paint(self) -> None:
         """Fit folder, adapter, device and the run that goes on into what the tabs leave of the line."""
         going_on = f"  ● {shorten(visible(self.running), 30)}" if self.running else ""
-        room = max(10, self.size.width - 56 - len(going_on))
+        room = max(10, self.size.width - 65 - len(going_on))
         device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
         opened = f" ▸ {visible(self.opened)}" if self.opened else ""
         names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)

@@ -1,0 +1,41 @@
+"""A Textual application on a terminal of our own, which can be left from anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import IO, cast
+
+from textual.app import App
+
+from lorabench.terminal.terminal import Terminal
+
+
+class TerminalApp(App[None]):
+    """Paints on `terminal`, where there is one; what is printed meanwhile goes to the terminal's log."""
+
+    def __init__(self, terminal: Terminal | None) -> None:
+        if terminal is None:
+            super().__init__()
+        else:
+            from lorabench.terminal.driver import driver_on
+
+            super().__init__(driver_class=driver_on(terminal))
+            self.error_console.file = cast("IO[str]", terminal.file)
+        self.terminal = terminal
+        self._leaving = False
+        self._running_loop: asyncio.AbstractEventLoop | None = None
+
+    def on_mount(self) -> None:
+        if self.terminal is not None:
+            # Textual has put its own in their place, which swallow what is printed.
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        self._running_loop = asyncio.get_running_loop()
+        if self._leaving:
+            self.exit()
+
+    def leave(self) -> None:
+        """Close the screens; from any thread, from a signal handler, and before they were ever open."""
+        self._leaving = True
+        if self._running_loop is not None and not self._running_loop.is_closed():
+            self._running_loop.call_soon_threadsafe(self.exit)
