@@ -1,4 +1,4 @@
-"""Train in a process of its own: `python -m lorabench.training.trainer PATH [--resume | --anew] [--override]`."""
+"""Train a run.yaml in a process of its own."""
 
 from __future__ import annotations
 

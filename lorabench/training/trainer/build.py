@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lorabench.errors import LorabenchError
+from lorabench.text import visible
 from lorabench.training.trainer.hardware import Hardware, device_arguments, find_hardware
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
-    from trl import SFTTrainer
 
     from lorabench.training.config.run_config import RunConfig
+    from lorabench.training.trainer.watched import WatchedTrainer
 
 Stage = Callable[[str], None]
 
@@ -31,9 +32,11 @@ def parse(config: RunConfig, **overrides: Any) -> tuple[Any, Any, Any, Any]:
     Raises:
         BuildError: the parser refuses a value; says which.
     """
-    from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
+    from trl.scripts.utils import DatasetMixtureConfig, ScriptArguments, TrlParser
+    from trl.trainer.model_config import ModelConfig
+    from trl.trainer.sft_config import SFTConfig
 
-    parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))
+    parser: Any = TrlParser([ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig])  # type: ignore[list-item]
     values = {name: value for name, value in config.values.items() if name != "env"}
     parser.set_defaults_with_config(**values | overrides)
     told = io.StringIO()
@@ -42,9 +45,8 @@ def parse(config: RunConfig, **overrides: Any) -> tuple[Any, Any, Any, Any]:
         with contextlib.redirect_stderr(told):
             script, training, model, data = parser.parse_args_into_dataclasses(args=[])
     except SystemExit as error:
-        raise BuildError(
-            f"TRL's parser refuses the file: {told.getvalue().rpartition('error: ')[2]}"
-        ) from error
+        why = visible(told.getvalue().rpartition("error: ")[2].strip())
+        raise BuildError(f"TRL's parser refuses the file: {why}") from error
     return script, training, model, data
 
 
@@ -55,7 +57,7 @@ def build(
     callbacks: Sequence[TrainerCallback] = (),
     in_thread: bool = False,
     stage: Stage = lambda _: None,
-) -> SFTTrainer:
+) -> WatchedTrainer:
     """Return the trainer of this configuration, its model loaded and its rows prepared.
 
     `in_thread` leaves out child processes for loading and preparing data, which cannot be started beside a
@@ -65,7 +67,7 @@ def build(
         LorabenchError, OSError, ValueError, …: whatever TRL, transformers, datasets or PEFT raise.
     """
     from transformers import PrinterCallback
-    from trl import get_quantization_config
+    from trl.trainer.utils import get_quantization_config
 
     from lorabench.training.trainer.watched import WatchedTrainer
 
@@ -104,7 +106,7 @@ def load_rows(script: Any, data: Any) -> Any:
         BuildError: the file names no data.
     """
     import datasets
-    from trl import get_dataset
+    from trl.scripts.utils import get_dataset
 
     if data.datasets:
         return get_dataset(data)

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
-import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from lorabench.runs.history import TRAINER_STATE_FILE
+from lorabench.errors import LorabenchError
+from lorabench.runs.checkpoints import TRAINER_STATE_FILE
 from lorabench.runs.requests import stop_requested, take_checkpoint_request
 from lorabench.training.trainer.failures import NoGradients, NotFinite
+from lorabench.training.trainer.live_spectra import LiveSpectra
+from lorabench.training.trainer.pace import Pace
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState
-    from trl import SFTConfig
+    from transformers import TrainingArguments as Arguments
 
     from lorabench.training.trainer.events import Events
     from lorabench.training.trainer.watched import WatchedTrainer
 
 _ZERO_LOGS = 3
-_RENAMED = {"num_tokens": "tokens"}
 
 
-class RunCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
+class RunCallback(TrainerCallback, ExportableState):
     """Follows one training.
 
     It only writes to the events file and looks for requests in the folder; whoever watches reads them there.
     The tokens seen so far stand in each checkpoint's trainer_state.json, since TRL counts anew on resuming.
+    `stopped` says that a request, not the last step, ended the training; `summary` is the Trainer's last log.
     """
 
     def __init__(
@@ -38,132 +42,125 @@ class RunCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
     ) -> None:
         self.stopped = False
         self.summary: dict[str, Any] = {}
-        self.tokens_before = 0
         self._folder, self._events, self._stopping = folder, events, stopping
         self._stop_on_nan = stop_on_nan
-        self._trainer: WatchedTrainer | None = None
+        self._trainer: Any = None  # the Trainer asks for our state before `follow`
         self._started: dict[str, Any] = {}
-        self._tokens = self._tokens_logged = 0
-        self._mark = self._seconds = 0.0
-        self._steps = 0
+        self._tokens_before = 0
+        self._pace = Pace()
+        self._spectra: LiveSpectra | None = None
         self._zero_logs = 0
         self._learnt = self._told_of_nan = False
 
     def follow(self, trainer: WatchedTrainer, started: dict[str, Any], checkpoint: Path | None) -> None:
-        """Take the trainer to follow, what its `started` event says, and the checkpoint that it goes on from."""
+        """Take the trainer, what its `started` event says, and the checkpoint that it goes on from."""
         self._trainer, self._started = trainer, started
         if checkpoint is not None:
             state = json.loads((checkpoint / TRAINER_STATE_FILE).read_bytes())
             ours = state.get("stateful_callbacks", {}).get(type(self).__name__, {})
-            self.tokens_before = int(ours.get("attributes", {}).get("tokens", 0))
+            self._tokens_before = int(ours.get("attributes", {}).get("tokens", 0))
             self._started |= {"resumed_from": str(checkpoint), "resumed_step": int(state["global_step"])}
 
     def state(self) -> dict[str, Any]:
         """Return what the Trainer writes into trainer_state.json."""
-        return {"args": {}, "attributes": {"tokens": self._tokens_now()}}
+        return {"args": {}, "attributes": {"tokens": self._tokens}}
 
-    def _tokens_now(self) -> int:
+    @property
+    def _tokens(self) -> int:
         counted = int(self._trainer._total_train_tokens) if self._trainer is not None else 0
-        return self.tokens_before + counted
+        return self._tokens_before + counted
 
-    def on_train_begin(self, args: SFTConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._events.write(
-            "started",
-            **self._started,
-            total_steps=state.max_steps,
-            epochs=state.num_train_epochs,
-            logging_steps=state.logging_steps,
-        )
+    def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        plan = {"total_steps": state.max_steps, "epochs": state.num_train_epochs}
+        self._events.write("started", **self._started, **plan, logging_steps=state.logging_steps)
         self._events.write("stage", stage="training")
-        self._tokens_logged = self.tokens_before
-        self._mark = time.perf_counter()
+        if args.process_index == 0:
+            try:
+                self._spectra = LiveSpectra(self._trainer.model)
+            except LorabenchError as error:
+                self._events.warn(str(error))
+        self._pace.begin(self._tokens)
 
-    def on_step_end(self, args: SFTConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        now = time.perf_counter()
-        self._seconds += now - self._mark
-        self._steps += 1
-        self._mark = now
-        self.look_at_loss()
-        stop, save = self._asked(args)
+    def on_step_end(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._pace.step()
+        if control.should_log or control.should_save or control.should_training_stop:
+            self._trainer.read_loss()  # before a checkpoint is made of it
+        stop, save, bad = self._agreed(args)
+        if bad:
+            self._judge_loss(state.global_step)
         if stop and not control.should_training_stop:
             control.should_training_stop = control.should_save = self.stopped = True
         if save:
             control.should_save = True
 
-    def _asked(self, args: SFTConfig) -> tuple[bool, bool]:
-        """Say whether a stop and a checkpoint are asked for, the same on every process."""
-        stop = self._stopping.is_set()
-        save = False
+    def _agreed(self, args: Arguments) -> tuple[bool, bool, bool]:
+        """Say whether a stop and a checkpoint are asked for and a loss was bad, alike in every process."""
+        stop, save, bad = self._stopping.is_set(), False, self._trainer.bad_loss is not None
         if args.process_index == 0:
             stop = stop or stop_requested(self._folder)
             save = take_checkpoint_request(self._folder)
-        if args.world_size > 1:
-            import torch
-            import torch.distributed
+        if args.world_size == 1:
+            return stop, save, bad
+        import torch
+        from torch import distributed
 
-            flags = torch.tensor([stop, save], dtype=torch.int32, device=args.device)
-            torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
-            stop, save = (bool(flag) for flag in flags.tolist())
-        return stop, save
+        flags = torch.tensor([stop, save, bad], dtype=torch.int32, device=args.device)
+        distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
+        stop, save, bad = (bool(flag) for flag in flags.tolist())
+        return stop, save, bad
 
-    def look_at_loss(self) -> None:
-        """Raise NotFinite where a loss was none, unless that is wanted; then warn once."""
-        bad = self._trainer.bad_loss if self._trainer is not None else None
-        if bad is None:
-            return
+    def _judge_loss(self, step: int) -> None:
+        bad = NotFinite(*(self._trainer.bad_loss or (step, math.nan)))
         if self._stop_on_nan:
-            raise NotFinite(*bad)
+            raise bad
         if not self._told_of_nan:
             self._told_of_nan = True
-            self._events.write("warning", text=str(NotFinite(*bad)), source="lorabench")
+            self._events.warn(bad.message)
 
-    def on_log(
-        self,
-        args: SFTConfig,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        fields = {_RENAMED.get(name, name): value for name, value in (logs or {}).items()}
-        fields |= {"step": state.global_step}
-        if "train_runtime" in fields:
-            self.summary = fields
-        elif any(name.startswith("eval_") for name in fields):
-            self._events.write("eval", **fields)
+    def on_log(self, args: Arguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        logs = dict(more["logs"])
+        if "train_runtime" in logs:
+            self.summary = logs
+        elif any(name.startswith("eval_") for name in logs):
+            self._events.write("eval", step=state.global_step, **logs)
         else:
-            self._log(args, fields)
+            logs.pop("num_tokens", None)
+            rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            pace = self._pace.read(self._tokens, rows)
+            self._events.write("log", step=state.global_step, **logs, tokens=self._tokens, **pace)
+            self._look_at_gradients(logs.get("grad_norm"), state.global_step)
+            self._look_at_spectra(state.global_step)
 
-    def _log(self, args: SFTConfig, fields: dict[str, Any]) -> None:
-        self._tokens = self._tokens_now()
-        if self._seconds > 0:
-            rows = self._steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-            fields |= {
-                "tokens": self._tokens,
-                "tokens_per_second": (self._tokens - self._tokens_logged) / self._seconds,
-                "step_seconds": self._seconds / self._steps,
-                "samples_per_second": rows / self._seconds,
-            }
-        self._tokens_logged = self._tokens
-        self._seconds, self._steps = 0.0, 0
-        self._events.write("log", **fields)
-        if "grad_norm" in fields:
-            self._look_at_gradients(fields["grad_norm"], fields["step"])
-
-    def _look_at_gradients(self, norm: float, step: int) -> None:
+    def _look_at_gradients(self, norm: float | None, step: int) -> None:
+        """End a run that never learnt anything; one that did may well meet rows without a trained token."""
+        if norm is None:
+            return
         if norm != 0:
             self._learnt, self._zero_logs = True, 0
             return
         self._zero_logs += 1
-        if self._zero_logs == 1:
-            self._events.write("warning", text=str(NoGradients(step)), source="lorabench")
         if not self._learnt and self._zero_logs == _ZERO_LOGS:
             raise NoGradients(step)
+        if self._zero_logs == 1:
+            self._events.warn(NoGradients(step).message)
 
-    def on_evaluate(self, args: SFTConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._mark = time.perf_counter()
+    def _look_at_spectra(self, step: int) -> None:
+        if self._spectra is None:
+            return
+        try:
+            event = self._spectra.measure(step)
+        except Exception as error:  # noqa: BLE001  a picture of the run is not worth the run
+            traceback.print_exception(error)
+            self._events.warn(f"The spectra are looked at no more: {type(error).__name__}: {error}")
+            self._spectra = None
+            return
+        if event is not None:
+            self._events.write(**event)
 
-    def on_save(self, args: SFTConfig, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_evaluate(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._pace.go_on()
+
+    def on_save(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         path = self._folder / f"checkpoint-{state.global_step}"
         self._events.write("checkpoint", step=state.global_step, path=str(path))
-        self._mark = time.perf_counter()
+        self._pace.go_on()

@@ -14,7 +14,7 @@ SECONDS = 2.0
 
 
 class MetersThread:
-    """A daemon thread that writes a `device` event every few seconds: a driver that hangs holds up nothing."""
+    """A daemon thread that writes a `device` event every few seconds: a driver that hangs delays no step."""
 
     def __init__(
         self, events: Events, read: Callable[[], Meters] = read_meters, seconds: float = SECONDS

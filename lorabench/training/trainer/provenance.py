@@ -31,7 +31,7 @@ def fingerprint(dataset: Any) -> str | None:
 
     Hashes the rows' Arrow buffers (about 1 GB a second), not the files that they came from.
     """
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped]
     from datasets import Dataset
 
     if not isinstance(dataset, Dataset):

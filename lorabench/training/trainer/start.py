@@ -75,7 +75,7 @@ def _keep_config(file: Path, folder: Path, aside: Path | None, events: Events) -
 def started_fields(config: RunConfig, trainer: WatchedTrainer, place: str) -> dict[str, Any]:
     """Return what is known before the first step: what is trained, on what, with what, from which seed."""
     hardware = find_hardware()
-    trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
+    model: Any = trainer.model
     device = trainer.args.device
     return {
         "seed": trainer.args.seed,
@@ -92,6 +92,6 @@ def started_fields(config: RunConfig, trainer: WatchedTrainer, place: str) -> di
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "model": config.get("model_name_or_path"),
-        "trainable": sum(parameter.numel() for parameter in trained),
-        "total": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "trainable": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
+        "total": sum(weights.numel() for weights in model.parameters()),
     }

@@ -122,7 +122,7 @@ class _Run:
                 where = f"process {taken_over.pid} on {visible(taken_over.host)}"
                 self._events.warn(f"The run's lock was taken over from {where}, which is gone.")
             if resume is not None and (resume or self._config.has("resume_from_checkpoint")):
-                self._config.apply({"resume_from_checkpoint": True if resume else None})
+                self._config.apply({"resume_from_checkpoint": "true" if resume else None})
             if is_first():
                 with without_ranks():
                     self._preflight(override)
@@ -174,12 +174,11 @@ class _Run:
         callback.follow(trainer, started_fields(self._config, trainer, self._place), checkpoint)
         with MetersThread(self._events) if is_first() else contextlib.nullcontext():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        callback.look_at_loss()
         self._events.write("stage", stage="saving")
         trainer.save_model(str(self._folder))
         if trainer.args.push_to_hub:
             trainer.push_to_hub(dataset_name=self._config.get("dataset_name"))
-        trainer.end()
+        trainer.end()  # type: ignore[no-untyped-call]
         return self._done(callback, trainer.state.global_step, time.monotonic() - began)
 
     def _done(self, callback: RunCallback, step: int, seconds: float) -> Outcome:

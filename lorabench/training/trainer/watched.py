@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from trl import SFTTrainer
+from trl.trainer.sft_trainer import SFTTrainer
 
 
 class WatchedTrainer(SFTTrainer):
@@ -32,7 +32,7 @@ class WatchedTrainer(SFTTrainer):
         A GPU's loss is read one micro-batch later, when it is known without waiting for it.
         """
         self.read_loss()
-        loss: torch.Tensor = super().training_step(*arguments, **options)
+        loss: torch.Tensor = super().training_step(*arguments, **options)  # type: ignore[no-untyped-call]
         self._unread = (self.state.global_step + 1, loss)
         if loss.device.type == "cpu":
             self.read_loss()
