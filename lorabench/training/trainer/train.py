@@ -23,6 +23,8 @@ from lorabench.training.trainer.overhear import overheard
 from lorabench.training.trainer.ranks import is_first, without_ranks
 
 if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
     from lorabench.training.preflight.finding import Finding
     from lorabench.training.trainer.callback import RunCallback
 
@@ -111,6 +113,7 @@ class _Run:
     ) -> None:
         self._config, self._file, self._events, self._stopping = config, file, events, stopping
         self._place, self._folder = place, config.folder
+        self._text = config.text  # before `resume` is written into it
 
     def go(self, taken_over: Owner | None, *, resume: bool | None, override: bool) -> Outcome:
         """Train, and say how it ended: in the events file, and in return."""
@@ -122,7 +125,7 @@ class _Run:
                 where = f"process {taken_over.pid} on {visible(taken_over.host)}"
                 self._events.warn(f"The run's lock was taken over from {where}, which is gone.")
             if resume is not None and (resume or self._config.has("resume_from_checkpoint")):
-                self._config.apply({"resume_from_checkpoint": "true" if resume else None})
+                self._config.apply({"resume_from_checkpoint": True if resume else None})
             if is_first():
                 with without_ranks():
                     self._preflight(override)
@@ -158,6 +161,7 @@ class _Run:
             raise _Ended("failed", "preflight", errors[0].message + more, errors[0].detail, findings=told)
 
     def _train(self) -> Outcome:
+        from lorabench.training.audit.live import UpdateWatch
         from lorabench.training.trainer.build import build
         from lorabench.training.trainer.callback import RunCallback
         from lorabench.training.trainer.meters import MetersThread
@@ -167,11 +171,14 @@ class _Run:
         callback = RunCallback(
             self._folder, self._events, self._stopping, stop_on_nan=self._config.stop_on_nan
         )
+        callbacks: list[TrainerCallback] = [callback]
+        if is_first():
+            callbacks.append(UpdateWatch(self._events.write, self._events.warn))
         trainer = build(
-            self._config, callbacks=[callback], in_thread=self._place == "thread", stage=self._stage
+            self._config, callbacks=callbacks, in_thread=self._place == "thread", stage=self._stage
         )
         checkpoint = prepare_folder(self._config, self._file, self._events)
-        callback.follow(trainer, started_fields(self._config, trainer, self._place), checkpoint)
+        callback.follow(trainer, started_fields(self._config, self._text, trainer, self._place), checkpoint)
         with MetersThread(self._events) if is_first() else contextlib.nullcontext():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self._events.write("stage", stage="saving")
