@@ -100,7 +100,8 @@ class Bar:
         self._progress.stop()
 
     def line(self, text: str, style: str = "") -> None:
-        self._progress.console.print(Text(text, style=style))
+        # Left to the terminal to wrap, so that a command can be copied whole.
+        self._progress.console.print(Text(text, style=style), soft_wrap=True)
 
     def show(self, event: Event, record: RunRecord) -> None:
         text, style = told(event)

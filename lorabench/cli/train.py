@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorabench.cli.progress import Display, display
 from lorabench.cli.watch import Watch
+from lorabench.errors import LorabenchError
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.lock import RunLockedError, read_owner
 from lorabench.runs.output import OUTPUT_FILE, OutputTail
 from lorabench.runs.record import RunRecord
+from lorabench.runs.requests import STOP_FILE
 from lorabench.text import visible
 
 TOLD_LINES = 8
 KILLED = 130
+REFUSED = 2
+"""The trainer's own status where it could not even begin: somebody else took the folder in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +52,45 @@ def train(path: Path, options: Options) -> int:
     _refuse_if_trained(folder)
     events = folder / EVENTS_FILE
     offset = events.stat().st_size if events.exists() else 0
-    process = launch(
-        path,
-        resume=options.resume,
-        override=options.override,
-        accelerate=options.accelerate,
-        processes=options.processes,
-    )
+    try:
+        process = launch(
+            path,
+            resume=options.resume,
+            override=options.override,
+            accelerate=options.accelerate,
+            processes=options.processes,
+        )
+    except OSError as error:
+        raise LorabenchError(f"{visible(folder)} cannot be used: {error.strerror}.") from error
+    try:
+        return _follow(folder, process, offset, detach=options.detach)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        # Nobody reads any more. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):
+            sys.stderr.writelines(f"{line}\n" for line in _how_to_go_on(folder))
+        return 0
+
+
+def _follow(folder: Path, process: subprocess.Popen[bytes], offset: int, *, detach: bool) -> int:
     with display() as shown:
         shown.line(f"{visible(folder)}: process {process.pid}")
         watch = Watch(folder, process, shown, offset)
-        if not watch.follow(until_training=options.detach):
-            return _leave(folder, process, shown)
+        if not watch.follow(until_training=detach):
+            for line in _how_to_go_on(folder):
+                shown.line(line)
+            return 0
         if watch.killed:
             shown.line("The trainer was ended at once; the checkpoints that were whole remain.", "bold red")
             return KILLED
         return _end(folder, process, watch.record, shown)
+
+
+def _how_to_go_on(folder: Path) -> tuple[str, str]:
+    watch, stop = (shlex.quote(visible(path)) for path in (folder, folder / STOP_FILE))
+    return f"It trains on. Watch it: lorabench {watch}", f"Stop it: touch {stop}"
 
 
 def _folder_of(path: Path) -> Path:
@@ -81,33 +113,25 @@ def _refuse_if_trained(folder: Path) -> None:
         )
 
 
-def _leave(folder: Path, process: subprocess.Popen[bytes], shown: Display) -> int:
-    """Let the training go on by itself."""
-    process.returncode = 0  # it outlives this process on purpose: no warning that nobody waited for it
-    shown.line(f"It trains on. Watch it: lorabench {visible(folder)}")
-    shown.line(f"Stop it: touch {visible(folder / 'stop')}")
-    return 0
-
-
 def _end(folder: Path, process: subprocess.Popen[bytes], record: RunRecord, shown: Display) -> int:
     """Say how the run ended; return the exit status."""
     if record.state == "finished":
         steps = f"{record.step} steps" if record.step is not None else "training"
         shown.line(f"Finished {steps}: the adapter is in {visible(record.path or folder)}", "bold green")
-        shown.line(f"What it became: lorabench analyze {visible(folder)}")
+        shown.line(f"What it became: lorabench analyze {shlex.quote(visible(folder))}")
         return 0
     if record.state == "stopped":
-        shown.line(f"Stopped at step {record.step}: {visible(record.reason)}", "bold yellow")
-        shown.line(f"Go on: lorabench train {visible(folder)} --resume")
+        shown.line(f"Stopped: {visible(record.reason)}", "bold yellow")
+        shown.line(f"Go on: lorabench train {shlex.quote(visible(folder))} --resume")
         return 0
     if record.state == "failed":
         return _failed(record, shown)
-    shown.line(f"The trainer ended with status {process.returncode} and did not say why.", "bold red")
+    shown.line(f"The trainer ended with status {process.returncode}. Its output.log ends:", "bold red")
     tail = OutputTail(folder / OUTPUT_FILE)
     tail.read()
     for line in list(tail.lines)[-TOLD_LINES:]:
-        shown.line(f"  {visible(line)}", "dim")
-    return 1
+        shown.line(f"  {visible(line)}")
+    return 2 if process.returncode == REFUSED else 1
 
 
 def _failed(record: RunRecord, shown: Display) -> int:
@@ -117,4 +141,6 @@ def _failed(record: RunRecord, shown: Display) -> int:
     for text, style in ((record.error or record.reason, "bold red"), (record.hint, "")):
         for line in text.splitlines():
             shown.line(visible(line), style)
+    if by_preflight:
+        shown.line("Mend the file, or start all the same with --override.")
     return 2 if by_preflight else 1
