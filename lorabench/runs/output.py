@@ -14,6 +14,8 @@ MOST_LINES = 5_000
 MOST_BYTES = 2**19
 LONGEST_LINE = 4_000
 TOO_LONG = " …"
+# Nested progress bars write it; like the carriage return it moves the cursor and shows nothing.
+CURSOR_UP = b"\x1b[A"
 
 
 class OutputTail:
@@ -87,5 +89,5 @@ def _after_return(line: bytes) -> bytes:
 
 
 def _shown(line: bytes) -> str:
-    text = _after_return(line).rstrip(b"\r").decode(errors="replace")
+    text = _after_return(line).rstrip(b"\r").replace(CURSOR_UP, b"").decode(errors="replace")
     return text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + TOO_LONG

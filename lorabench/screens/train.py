@@ -104,6 +104,7 @@ workbench, stops nothing.
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one("#loss").border_title = "loss"
+        self.query_one("#delta").border_title = "ΔW"
         self.query_one("#log").border_title = "output.log"
         self.query_one(LogPane).focus()
         self.set_interval(self.workbench.refresh_seconds, self.tick)
@@ -176,7 +177,6 @@ workbench, stops nothing.
         chart = self.query_one(Chart)
         end = last_step(float(record.step or 1), record.total_steps)
         chart.show(curves, _marks(record.series.get("eval_loss")), end, log=self.log_axis)
-        chart.border_subtitle = "logarithmic" if self.log_axis else ""
 
     def show_findings(self, findings: list[dict[str, object]]) -> None:
         """List what the preflight has found, and what to do."""
@@ -285,6 +285,7 @@ workbench, stops nothing.
     def action_log_axis(self) -> None:
         """Make the loss axis logarithmic, or linear again."""
         self.log_axis = not self.log_axis
+        self.query_one(Chart).border_subtitle = "logarithmic" if self.log_axis else ""
         self.draw()
 
     def action_panel(self) -> None:

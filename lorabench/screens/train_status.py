@@ -51,14 +51,12 @@ class RunStatus(Painting):
         self.paint(lines)
 
     def _look(self, name: str) -> str:
-        return str(self.get_component_rich_style(f"status--{name}", partial=True))
+        return str(self.get_component_rich_style(f"status--{name}"))
 
     def _state(self, watch: RunWatch, *, frozen: bool) -> Text:
         activity = watch.activity
         look = {"finished": "good", "failed": "bad", "gone": "bad"}.get(activity, "bar")
-        line = Text(
-            f"{MARKS[activity]} {activity}", f"{self._look(look)} bold", no_wrap=True, overflow="ellipsis"
-        )
+        line = Text().append(f"{MARKS[activity]} {activity}", f"{self._look(look)} bold")
         line.append(f"  {shorten(visible(watch.folder.name), 32)}", "bold")
         line.append(f"  {'  '.join(filter(None, self._facts(watch, activity)))}")
         if frozen:
@@ -81,7 +79,7 @@ class RunStatus(Painting):
             todo = "stops at the next step" if watch.stop_asked else ""
             saving = "saving …" if record.stage == "saving" else ""
             remaining = "" if left is None or todo else f"{duration(left)} left"
-            return [at, epoch, f"{spent} gone", remaining, todo, saving, watch.place]
+            return [at, todo or remaining, saving, f"{spent} gone", epoch, watch.place]
         if activity == "gone":
             return [at, f"its trainer ended without a word{self._who(watch)}; t goes on"]
         reason = visible(record.reason) if record.reason not in ("", activity) else ""
@@ -102,13 +100,11 @@ class RunStatus(Painting):
         if not record.total_steps or watch.activity in ("waiting", "starting"):
             return []
         share = min(1.0, (record.step or 0) / record.total_steps)
-        number = f" {100 * share:5.1f} %"
+        number = f"{100 * share:5.1f} % "
         width = max(1, self.size.width - len(number))
         full = round(share * width)
-        bar = Text("━" * full, self._look("bar"), no_wrap=True).append(
-            "─" * (width - full), self._look("dim")
-        )
-        return [bar.append(number)]
+        bar = Text().append(number).append("━" * full, self._look("bar"))
+        return [bar.append("─" * (width - full), self._look("dim"))]
 
     def _trouble(self, watch: RunWatch) -> list[Text]:
         record = watch.record
@@ -132,7 +128,7 @@ class RunStatus(Painting):
         newest = watch.record.warnings[-1]
         said = visible(str(newest.get("text", "")).strip().splitlines()[0] if newest.get("text") else "")
         head = f"▲ {count} warnings (w): " if count > 1 else "▲ warning (w): "
-        line = Text(head, f"{self._look('warning')} bold", no_wrap=True, overflow="ellipsis")
+        line = Text().append(head, f"{self._look('warning')} bold")
         return [line.append(shorten(said, max(8, self.size.width - len(head))))]
 
 

@@ -69,7 +69,7 @@ def band(frame: Frame, x: Floats, low: Floats, high: Floats) -> Dots:
 
 
 def characters(dots: Dots) -> npt.NDArray[np.int64]:
-    """Return each character's code point, shape (rows, columns): a braille pattern, a space where no dot is."""
+    """Return each character's code point, shape (rows, columns); a space where no dot is."""
     rows, columns = dots.shape[0] // DOTS_DOWN, dots.shape[1] // DOTS_ACROSS
     cells = dots.reshape(rows, DOTS_DOWN, columns, DOTS_ACROSS)
     codes = PATTERNS + np.einsum("rdca,da->rc", cells.astype(np.int64), _BITS)

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from rich.style import Style
 from rich.text import Text
 
-from lorabench.text import shorten
-from lorabench.widgets.axes import log_ticks, short, ticks
+from lorabench.widgets.axes import log_ticks, ticks
 from lorabench.widgets.braille import BLANK, DOTS_ACROSS, DOTS_DOWN, Dots, Floats, Frame, band, characters
 from lorabench.widgets.painting import Painting
 
 MARK = "◆"
 GUTTER = 7
+LOW_ROWS = 5
 Kind = str
 
 
@@ -46,9 +46,9 @@ class Curve:
 def smoothed(values: Floats) -> Floats:
     """Return the exponential moving average of values, without the bias towards its start.
 
-    The span is 8 values, or about a fiftieth of all where that is more.
+    The span is 4 values, or about a thirtieth of all where that is more.
     """
-    span = max(8, 2 ** int(math.log2(max(values.size, 50) / 50)))
+    span = max(4, 2 ** int(math.log2(max(values.size, 32) / 32)))
     means, mean, count = np.empty_like(values), 0.0, 0
     for at, value in enumerate(values.tolist()):
         if math.isfinite(value):
@@ -109,7 +109,7 @@ class Chart(Painting):
 
     def look(self, kind: Kind) -> Style:
         """Return the style of a kind of curve."""
-        return self.get_component_rich_style(f"chart--{kind}", partial=True)
+        return self.get_component_rich_style(f"chart--{kind}")
 
     def _legend(self, curves: Sequence[Curve], title: str) -> Text:
         legend = Text(title, no_wrap=True)
@@ -121,9 +121,7 @@ class Chart(Painting):
     def _row(
         self, label: str, cells: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], styles: Sequence[Style]
     ) -> Text:
-        line = Text(f"{label:>{GUTTER - 2}} ", styles[0], no_wrap=True).append(
-            "┤" if label else "│", styles[0]
-        )
+        line = Text(no_wrap=True).append(f"{label:>{GUTTER - 2}} {'┤' if label else '│'}", styles[0])
         edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), cells.size]
         for first, last in pairwise(edges):
             line.append("".join(map(chr, cells[first:last].tolist())), styles[int(kinds[first])])
@@ -146,14 +144,14 @@ class Chart(Painting):
 
 
 def _bounds(curves: Sequence[Curve], *, log: bool) -> tuple[float, float] | None:
-    """Return the least and the greatest value, rounded outwards to steps, so that the axis seldom moves."""
+    """Return the least and the greatest value, rounded outwards, so that the axis seldom moves."""
     values = [v[np.isfinite(v)] for curve in curves for v in (curve.low, curve.high)]
     found = np.concatenate(values) if values else np.empty(0)
     if not found.size:
         return None
     low, high = float(found.min()), float(found.max())
-    at, _ = (log_ticks if log else ticks)(low, high)
-    step = at[1] - at[0] if len(at) > 1 and not log else 0.1 if log else abs(high) * 0.1 or 1.0
+    at, _ = ticks(low, high)
+    step = (at[1] - at[0]) / 2 if len(at) > 1 else abs(high) * 0.1 or 1.0
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step or step
 
 
@@ -183,14 +181,11 @@ def _set_marks(
 
 
 def _labels(frame: Frame, *, log: bool) -> dict[int, str]:
-    """Return the labels of the value axis by their rows, with a row free between two."""
+    """Return the labels of the value axis by their rows: as many as leave a row free between two."""
     at, labels = (log_ticks if log else ticks)(frame.bottom, frame.top)
-    if len(at) < 2:
+    if frame.rows < LOW_ROWS or len(at) < 2:
         at = [frame.bottom, frame.top]
-        labels = [short(10**value if log else value) for value in at]
-    rows = (frame.down(np.array(at)) // DOTS_DOWN).tolist()
-    placed: dict[int, str] = {}
-    for row, label in zip(rows, labels, strict=True):
-        if row not in placed and row + 1 not in placed:
-            placed[row] = shorten(label, GUTTER - 2)
-    return placed
+        labels = [f"{10**value if log else value:.3g}" for value in at]
+    rows = frame.down(np.array(at)) // DOTS_DOWN
+    every = next(n for n in range(1, rows.size + 1) if (np.diff(rows[::n]) <= -2).all())
+    return dict(zip(rows[::every].tolist(), labels[::every], strict=True))

@@ -89,8 +89,6 @@ class DeltaPanel(Painting):
     def show(self, record: RunRecord) -> None:
         """Write what the run's last two spectra say."""
         now, before = modules_of(record.spectra), modules_of(record.spectra_before)
-        step = record.spectra.get("step") if record.spectra else None
-        self.border_title = "ΔW" if step is None else f"ΔW at step {step}"
         if self.styles.is_auto_height:
             self.paint(self._short(record, now, before))
             return
@@ -103,7 +101,7 @@ class DeltaPanel(Painting):
 
     def look(self, name: str) -> Any:
         """Return the style of a part of the panel."""
-        return self.get_component_rich_style(f"delta--{name}", partial=True)
+        return self.get_component_rich_style(f"delta--{name}")
 
     def _numbers(self, record: RunRecord, now: Modules, before: Modules) -> list[Text]:
         norms = record.norms
@@ -111,10 +109,11 @@ class DeltaPanel(Painting):
         first = self._pair("‖ΔW‖", "" if norms.last is None else f"{norms.last:.3g}", "")
         first.append(sparkline(norms.points().mean, width), self.look("line"))
         ranks = self._now_and_before("stable rank", now, before, "stable_rank")
-        return [first, ranks, self._now_and_before("α median", now, before, "alpha")]
+        steps = self._pair("step", str(_step(record.spectra)), f"before {_step(record.spectra_before)}")
+        return [steps, first, ranks, self._now_and_before("α median", now, before, "alpha")]
 
     def _pair(self, name: str, value: str, more: str) -> Text:
-        line = Text(f"{name:<{NAME_WIDTH}} ", self.look("name"), no_wrap=True)
+        line = Text().append(f"{name:<{NAME_WIDTH}} ", self.look("name"))
         return line.append(f"{value or MISSING:<{VALUE_WIDTH}} ").append(more, self.look("before"))
 
     def _now_and_before(self, name: str, now: Modules, before: Modules, field: str) -> Text:
@@ -133,11 +132,11 @@ class DeltaPanel(Painting):
             for count in [0, *Counter(_bin(a, width) for a in alphas).values()]
         )
         bars = alpha_bars(newest, width, highest)
-        lines = [Text("now    ", self.look("name"), no_wrap=True).append(bars, self.look("line"))]
+        lines = [Text().append("now    ", self.look("name")).append(bars, self.look("line"))]
         if older:
             bars = alpha_bars(older, width, highest)
-            lines.append(Text("before ", self.look("name"), no_wrap=True).append(bars, self.look("before")))
-        lines.append(Text(f"α      {alpha_axis(width)}", self.look("name"), no_wrap=True))
+            lines.append(Text().append("before ", self.look("name")).append(bars, self.look("before")))
+        lines.append(Text(f"α      {alpha_axis(width)}", self.look("name")))
         return lines
 
     def _dead(self, record: RunRecord) -> list[Text]:
@@ -145,7 +144,7 @@ class DeltaPanel(Painting):
         if not dead:
             return [self._pair("dead", "0" if record.spectra else "", "")]
         names = " ".join(short_module(name) for name in dead)
-        line = Text(f"▲ {len(dead)} dead (B = 0) ", self.look("warning"), no_wrap=True)
+        line = Text().append(f"▲ {len(dead)} dead (B = 0) ", self.look("warning"))
         return [line.append(shorten(names, max(8, self.size.width - line.cell_len)))]
 
     def _update(self, record: RunRecord) -> list[Text]:
@@ -166,8 +165,7 @@ class DeltaPanel(Painting):
     def _short(self, record: RunRecord, now: Modules, before: Modules) -> list[Text]:
         if not now:
             return [Text("ΔW  no spectra yet", self.look("name"))]
-        numbers = Text("ΔW ", self.look("name"), no_wrap=True)
-        numbers.append("‖ΔW‖ ", self.look("name")).append(f"{record.norms.last or 0:.3g} ")
+        numbers = Text().append("‖ΔW‖ ", self.look("name")).append(f"{record.norms.last or 0:.3g} ")
         numbers.append(sparkline(record.norms.points().mean, 16), self.look("line"))
         for name, field in (("stable rank", "stable_rank"), ("α", "alpha")):
             newest, older = values_of(now, field), values_of(before, field)
@@ -179,6 +177,10 @@ class DeltaPanel(Painting):
             fastest = f"   growing fastest {short_module(name)} {_percent(norm, more)}"
             second.append(fastest, self.look("name"))
         return [numbers, second, *self._update(record)]
+
+
+def _step(event: Mapping[str, Any] | None) -> object:
+    return event.get("step", "") if event else MISSING
 
 
 def _percent(norm: float, more: float) -> str:

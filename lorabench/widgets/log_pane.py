@@ -48,6 +48,7 @@ class LogPane(Painting, can_focus=True):
         self.filtering = False
         self.bottom: int | None = None
         self.found: int | None = None
+        self._said = ""
 
     def show(self, tail: OutputTail | None) -> None:
         """Show the newest state of these lines."""
@@ -96,7 +97,9 @@ class LogPane(Painting, can_focus=True):
             if len(rows) >= height:
                 break
         self.paint(rows[max(0, len(rows) - height) :])
-        self.border_subtitle = self._state()
+        state = self._state()
+        if state != self._said:  # setting a subtitle paints the whole pane
+            self._said = self.border_subtitle = state
 
     def _position(self) -> int:
         """The place among `numbers` of the lowest line shown; what is gone from memory gives way."""
@@ -118,10 +121,10 @@ class LogPane(Painting, can_focus=True):
     def _wrapped(self, number: int) -> list[Text]:
         plain = visible(self.line(number).expandtabs(4))
         look = next((name for name, pattern in _LOOKS if pattern.search(plain)), None)
-        text = Text(plain, self.get_component_rich_style(look, partial=True) if look else "", no_wrap=True)
+        text = Text(plain, self.get_component_rich_style(look) if look else "", no_wrap=True)
         if self.pattern:
             name = "log--here" if number == self.found else "log--found"
-            style = self.get_component_rich_style(name, partial=True)
+            style = self.get_component_rich_style(name)
             text.highlight_words([visible(self.pattern)], style, case_sensitive=False)
         pieces = chop_cells(plain, max(1, self.size.width))
         return list(text.divide(_edges(pieces))) if len(pieces) > 1 else [text]

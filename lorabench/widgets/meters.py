@@ -14,9 +14,9 @@ from lorabench.text import human_bytes
 from lorabench.widgets.painting import Painting
 from lorabench.widgets.sparkline import sparkline
 
-NAME_WIDTH = 14
+NAME_WIDTH = 13
 VALUE_WIDTH = 13
-CELL_WIDTH = 38
+CELL_WIDTH = 37
 Event = Mapping[str, Any]
 
 
@@ -61,7 +61,7 @@ METERS = (
     Meter("memory_used", "memory", _memory),
     Meter("temperature", "temperature", lambda value, _: f"{value:.0f} °C"),
     Meter("power", "power", lambda value, _: f"{value:.0f} W"),
-    Meter("mean_token_accuracy", "token accuracy", lambda value, _: f"{100 * value:.1f} %"),
+    Meter("mean_token_accuracy", "accuracy", lambda value, _: f"{100 * value:.1f} %"),
 )
 # What there always is keeps its place, so that nothing jumps when the first numbers come.
 _ALWAYS = frozenset(meter.series for meter in METERS[:4])
@@ -88,14 +88,12 @@ class Meters(Painting):
 
     def _cell(self, meter: Meter, series: Series | None, device: Event, width: int) -> Text:
         last = None if series is None else series.last
-        cell = Text(
-            f"{meter.title:<{NAME_WIDTH}} ", self.get_component_rich_style("meters--name", partial=True)
-        )
+        cell = Text().append(f"{meter.title:<{NAME_WIDTH}} ", self.get_component_rich_style("meters--name"))
         cell.append("—" if last is None else meter.text(last, device))
         cell.pad_right(NAME_WIDTH + VALUE_WIDTH - cell.cell_len)
         room = width - cell.cell_len - 2
         if series is not None and room > 0:
             line = sparkline(series.points().mean, room)
-            cell.append(line, self.get_component_rich_style("meters--line", partial=True))
+            cell.append(line, self.get_component_rich_style("meters--line"))
         cell.pad_right(width - cell.cell_len)
         return cell

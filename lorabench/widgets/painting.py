@@ -1,10 +1,12 @@
-"""A widget of lines of text that sends to the terminal only the lines that have changed."""
+"""A widget of lines of text that sends to the terminal only what has changed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
+from rich.cells import cell_len
+from rich.style import Style
 from rich.text import Text
 from textual.geometry import Region, Size
 from textual.strip import Strip
@@ -12,23 +14,26 @@ from textual.widget import Widget
 
 
 class Painting(Widget):
-    """What is painted stays until another painting; a line that is the same as before costs no byte."""
+    """What is painted stays until another painting; a line is sent up to its last change, or not at all."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._strips: list[Strip] = []
 
     def paint(self, lines: Sequence[Text]) -> None:
-        """Show these lines, from the top; those that do not fit are not seen."""
+        """Show these lines, from the top; a line that is too long ends in …, and is cut."""
         console = self.app.console
+        width, height = self.size
+        for line in lines:
+            line.truncate(width, overflow="ellipsis")
         strips = [Strip(line.render(console, end="")) for line in lines]
         kept, self._strips = self._strips, strips
-        changed = [y for y, (new, old) in enumerate(zip_longest(strips, kept)) if new != old]
-        width, height = self.size
+        pairs = zip_longest(strips, kept, fillvalue=Strip([]))
+        changed = {y: _reach(new, old) for y, (new, old) in enumerate(pairs) if new != old and y < height}
         if len(strips) != len(kept) and self.styles.is_auto_height:
             self.refresh(layout=True)
         elif changed:
-            self.refresh(*(Region(0, y, width, 1) for y in changed if y < height))
+            self.refresh(*(Region(0, y, min(reach, width), 1) for y, reach in changed.items()))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as are painted, where the height is auto."""
@@ -40,3 +45,19 @@ class Painting(Widget):
         if y >= len(self._strips):
             return Strip.blank(self.size.width, style)
         return self._strips[y].apply_style(style).adjust_cell_length(self.size.width, style)
+
+
+def _reach(new: Strip, old: Strip) -> int:
+    """Return the cells up to the last one in which two lines differ."""
+    if new.cell_length != old.cell_length:
+        return max(new.cell_length, old.cell_length)
+    reach = new.cell_length
+    for one, other in zip(_cells_from_the_end(new), _cells_from_the_end(old), strict=False):
+        if one != other:
+            break
+        reach -= cell_len(one[0])
+    return reach
+
+
+def _cells_from_the_end(strip: Strip) -> Iterator[tuple[str, Style | None]]:
+    return ((character, segment.style) for segment in reversed(strip) for character in reversed(segment.text))
