@@ -43,14 +43,14 @@ def checkpoints(folder: Path) -> list[Checkpoint]:
     Raises:
         OSError: The folder cannot be read.
     """
-    return [Checkpoint(path, step, _torn(path)) for step, path in checkpoint_folders(folder)]
+    return [Checkpoint(path, step, why_torn(path)) for step, path in checkpoint_folders(folder)]
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[Checkpoint]]:
     """Return the checkpoint that a training can go on from, and the torn ones that are newer."""
     torn: list[Checkpoint] = []
     for step, path in reversed(checkpoint_folders(folder)):
-        checkpoint = Checkpoint(path, step, _torn(path))
+        checkpoint = Checkpoint(path, step, why_torn(path))
         if checkpoint.torn is None:
             return checkpoint, torn
         torn.append(checkpoint)
@@ -77,7 +77,7 @@ def set_aside(folder: Path) -> Path | None:
     return place
 
 
-def _torn(checkpoint: Path) -> str | None:
+def why_torn(checkpoint: Path) -> str | None:
     """Say what keeps a training from going on, without loading a tensor; the first of several."""
     try:
         return next(_faults(checkpoint), None)

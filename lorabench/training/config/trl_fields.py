@@ -18,6 +18,9 @@ _KINDS: dict[Any, Kind] = {
     bool: "bool", int: "int", float: "float", str: "str", list: "list", tuple: "list", dict: "mapping"
 }  # fmt: skip
 
+# TRL's parser passes a bool on as it is, and the Trainer takes true for the newest checkpoint.
+_ALSO: dict[str, tuple[Kind, ...]] = {"resume_from_checkpoint": ("bool",)}
+
 
 @cache
 def all_fields() -> Mapping[str, Field]:
@@ -73,7 +76,7 @@ def _read(field: dataclasses.Field[Any], hint: Any, owner: Owner) -> Field:
     kinds, items, choices, optional = _spread(hint)
     return Field(
         field.name,
-        kinds,
+        _ALSO.get(field.name, ()) + kinds,
         default,
         re.sub(r"\s+", " ", str(field.metadata.get("help", ""))).replace("%%", "%"),
         owner=owner,

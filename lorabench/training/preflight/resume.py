@@ -12,7 +12,8 @@ from lorabench.adapters.config import finite_number
 from lorabench.adapters.model import Adapter
 from lorabench.adapters.open import open_adapter
 from lorabench.errors import AdapterError
-from lorabench.text import natural_path, visible
+from lorabench.runs.checkpoints import Checkpoint, newest_whole, why_torn
+from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding, Level, Mend
 from lorabench.training.preflight.meta_model import described
 
@@ -20,34 +21,76 @@ if TYPE_CHECKING:
     from lorabench.training.config.run_config import RunConfig
 
 CHECK = "resume"
-_NEEDED = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
-_TORN = {
-    "trainer_state.json": "it was not saved to its end",
-    "optimizer.pt": "the Trainer would go on silently, with a fresh optimizer and a learning rate of 0",
-    "scheduler.pt": "the Trainer would go on silently, with a fresh optimizer and a learning rate of 0",
-}
+
+
+def wanted_checkpoint(config: RunConfig) -> Path | bool:
+    """Return what the file wants to go on from: a checkpoint, True for the newest whole one, or False."""
+    wanted = config.values.get("resume_from_checkpoint")
+    if not wanted:
+        return False
+    return True if str(wanted).lower() == "true" else Path(str(wanted)).expanduser()
 
 
 def resume_findings(config: RunConfig) -> list[Finding]:
     """Say what an earlier run left behind, and each thing in which it differs from this configuration."""
     found = list(_adapter_as_base(config))
-    checkpoints = _checkpoints(config.folder)
-    wanted = config.values.get("resume_from_checkpoint")  # a path, or true for the newest
+    wanted = wanted_checkpoint(config)
+    if wanted is True:
+        return found + _newest(config)
     if wanted:
-        return found + _resumed(config, wanted, checkpoints)
-    if checkpoints:
-        last = checkpoints[-1]
-        differing = _differences(config, last, "warning")
-        able = not differing and _missing(last) is None
-        mend = Mend(f"go on from {last.name}", {"resume_from_checkpoint": str(last)}) if able else None
+        return found + _named(config, wanted)
+    return found + _anew(config)
+
+
+def _anew(config: RunConfig) -> list[Finding]:
+    newest, torn = newest_whole(config.folder)
+    last = torn[0] if torn else newest
+    if last is not None:
+        differing = _differences(config, (newest or last).path, "warning")
+        mend = None
+        if newest is not None and not differing:
+            mend = Mend(f"go on from {newest.path.name}", {"resume_from_checkpoint": str(newest.path)})
         message = (
-            f"The output folder already holds {visible(last.name)}: this run starts anew, and writes over it."
+            f"The output folder already holds {visible(last.path.name)}: this run starts anew, and moves it "
+            "to a folder earlier-…"
         )
-        return [*found, Finding(CHECK, "warning", message, mend=mend), *differing]
+        return [Finding(CHECK, "warning", message, mend=mend), *differing]
     if (config.folder / "adapter_config.json").is_file():
-        message = "The output folder already holds an adapter, which this run writes over at its end."
-        return [*found, Finding(CHECK, "warning", message), *_differences(config, config.folder, "warning")]
-    return found
+        message = "The output folder already holds an adapter, which this run moves to a folder earlier-…"
+        return [Finding(CHECK, "warning", message), *_differences(config, config.folder, "warning")]
+    return []
+
+
+def _newest(config: RunConfig) -> list[Finding]:
+    """Going on from the newest whole checkpoint: torn ones are passed over, as `train` does."""
+    newest, torn = newest_whole(config.folder)
+    passed = [Finding(CHECK, "warning", _passed_over(checkpoint)) for checkpoint in torn]
+    if newest is None:
+        message = "resume_from_checkpoint is true, but the output folder holds no whole checkpoint."
+        mend = Mend("start anew", {"resume_from_checkpoint": None})
+        return [Finding(CHECK, "error", message, mend=mend), *passed]
+    return passed + _going_on(config, newest.path)
+
+
+def _passed_over(checkpoint: Checkpoint) -> str:
+    return f"{visible(checkpoint.path.name)} is passed over: {checkpoint.torn}."
+
+
+def _named(config: RunConfig, checkpoint: Path) -> list[Finding]:
+    if not checkpoint.is_dir():
+        return [Finding(CHECK, "error", f"There is no checkpoint {visible(checkpoint)} to go on from.")]
+    why = why_torn(checkpoint)
+    if why is not None:
+        mend = Mend("go on from the newest whole one", {"resume_from_checkpoint": True})
+        able = newest_whole(config.folder)[0] is not None
+        message = f"No run can go on from {visible(checkpoint.name)}: {why}."
+        return [Finding(CHECK, "error", message, mend=mend if able else None)]
+    return _going_on(config, checkpoint)
+
+
+def _going_on(config: RunConfig, checkpoint: Path) -> list[Finding]:
+    found = _differences(config, checkpoint, "error") + list(_ignored(config, checkpoint))
+    return found or [Finding(CHECK, "ok", f"Goes on from {visible(checkpoint.name)}.")]
 
 
 def _adapter_as_base(config: RunConfig) -> Iterator[Finding]:
@@ -63,40 +106,6 @@ def _adapter_as_base(config: RunConfig) -> Iterator[Finding]:
     message = f"{visible(folder.name)} already is a PEFT model; this would put a second LoRA on it."
     detail = "SFTTrainer takes a PEFT model or a peft_config, not both. Merge it first, or train on its base."
     yield Finding(CHECK, "error", message, detail, mend)
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """The folders that the Trainer takes for checkpoints, the newest last."""
-    if not folder.is_dir():
-        return []
-    named = [path for path in folder.glob("checkpoint-*") if path.name.partition("-")[2].isdecimal()]
-    return sorted((path for path in named if path.is_dir()), key=natural_path)
-
-
-def _resumed(config: RunConfig, wanted: object, checkpoints: list[Path]) -> list[Finding]:
-    if wanted is True or str(wanted).lower() == "true":
-        if not checkpoints:
-            message = "resume_from_checkpoint is true, but the output folder holds no checkpoint."
-            return [
-                Finding(CHECK, "error", message, mend=Mend("start anew", {"resume_from_checkpoint": None}))
-            ]
-        checkpoint = checkpoints[-1]
-    else:
-        checkpoint = Path(str(wanted)).expanduser()
-    if not checkpoint.is_dir():
-        return [Finding(CHECK, "error", f"There is no checkpoint {visible(checkpoint)} to go on from.")]
-    missing = _missing(checkpoint)
-    if missing is not None:
-        message = f"{visible(checkpoint.name)} has no {missing}: {_TORN[missing]}."
-        return [Finding(CHECK, "error", message)]
-    found = _differences(config, checkpoint, "error") + list(_ignored(config, checkpoint))
-    if not found:
-        found.append(Finding(CHECK, "ok", f"Goes on from {visible(checkpoint.name)}."))
-    return found
-
-
-def _missing(checkpoint: Path) -> str | None:
-    return next((name for name in _NEEDED if not (checkpoint / name).is_file()), None)
 
 
 def _differences(config: RunConfig, folder: Path, level: Level) -> list[Finding]:

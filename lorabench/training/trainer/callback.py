@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _ZERO_LOGS = 3
 
 
+class NothingLeft(Exception):
+    """The checkpoint is the run's last: the Trainer would take a step too many."""
+
+
 class RunCallback(TrainerCallback, ExportableState):
     """Follows one training.
 
@@ -73,6 +77,8 @@ class RunCallback(TrainerCallback, ExportableState):
     def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         plan = {"total_steps": state.max_steps, "epochs": state.num_train_epochs}
         self._events.write("started", **self._started, **plan, logging_steps=state.logging_steps)
+        if state.global_step >= state.max_steps:
+            raise NothingLeft
         self._events.write("stage", stage="training")
         if args.process_index == 0:
             try:
@@ -83,8 +89,6 @@ class RunCallback(TrainerCallback, ExportableState):
 
     def on_step_end(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._pace.step()
-        if control.should_log or control.should_save or control.should_training_stop:
-            self._trainer.read_loss()  # before a checkpoint is made of it
         stop, save, bad = self._agreed(args)
         if bad:
             self._judge_loss(state.global_step)

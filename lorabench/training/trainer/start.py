@@ -12,6 +12,7 @@ from lorabench.runs.checkpoints import newest_whole, set_aside
 from lorabench.runs.history import RUN_FILE
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
+from lorabench.training.preflight.resume import wanted_checkpoint
 from lorabench.training.trainer.hardware import computing, find_hardware
 from lorabench.training.trainer.provenance import digest, fingerprint, versions
 from lorabench.training.trainer.ranks import is_first
@@ -44,16 +45,12 @@ def _prepare(config: RunConfig, file: Path, events: Events) -> Path | None:
 
 
 def _checkpoint(config: RunConfig, events: Events) -> Path | None:
-    wanted = config.values.get("resume_from_checkpoint")
-    if not wanted or str(wanted).lower() == "false":
-        return None
-    if str(wanted).lower() != "true":
-        return Path(str(wanted)).expanduser().absolute()
-    newest, torn = newest_whole(config.folder)
-    for checkpoint in torn:
-        events.warn(f"{visible(checkpoint.path.name)} is passed over: {checkpoint.torn}.")
+    wanted = wanted_checkpoint(config)
+    if wanted is not True:
+        return wanted.absolute() if wanted else None
+    newest, _ = newest_whole(config.folder)  # of those that it passes over the preflight has warned
     if newest is None:
-        events.warn("No checkpoint was found to go on from: the run starts anew.")
+        events.warn("No whole checkpoint was found to go on from: the run starts anew.")
         return None
     return newest.path
 
@@ -72,14 +69,17 @@ def _keep_config(file: Path, folder: Path, aside: Path | None, events: Events) -
         shutil.copyfile(file, kept)
 
 
-def started_fields(config: RunConfig, trainer: WatchedTrainer, place: str) -> dict[str, Any]:
-    """Return what is known before the first step: what is trained, on what, with what, from which seed."""
+def started_fields(config: RunConfig, text: str, trainer: WatchedTrainer, place: str) -> dict[str, Any]:
+    """Return what is known before the first step: what is trained, on what, with what, from which seed.
+
+    `text` is the configuration's as it stands in its file.
+    """
     hardware = find_hardware()
     model: Any = trainer.model
     device = trainer.args.device
     return {
         "seed": trainer.args.seed,
-        "config": digest(config.text),
+        "config": digest(text),
         "data": fingerprint(trainer.train_dataset),
         "versions": versions(),
         "device": {

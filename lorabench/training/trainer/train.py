@@ -163,7 +163,7 @@ class _Run:
     def _train(self) -> Outcome:
         from lorabench.training.audit.live import UpdateWatch
         from lorabench.training.trainer.build import build
-        from lorabench.training.trainer.callback import RunCallback
+        from lorabench.training.trainer.callback import NothingLeft, RunCallback
         from lorabench.training.trainer.meters import MetersThread
         from lorabench.training.trainer.start import prepare_folder, started_fields
 
@@ -179,7 +179,8 @@ class _Run:
         )
         checkpoint = prepare_folder(self._config, self._file, self._events)
         callback.follow(trainer, started_fields(self._config, self._text, trainer, self._place), checkpoint)
-        with MetersThread(self._events) if is_first() else contextlib.nullcontext():
+        meters = MetersThread(self._events) if is_first() else contextlib.nullcontext()
+        with meters, contextlib.suppress(NothingLeft):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self._events.write("stage", stage="saving")
         trainer.save_model(str(self._folder))

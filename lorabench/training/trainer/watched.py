@@ -19,7 +19,6 @@ class WatchedTrainer(SFTTrainer):
     def __init__(self, *, stage: Callable[[str], None], **arguments: Any) -> None:
         self._stage = stage
         self.bad_loss: tuple[int, float] | None = None
-        self._unread: tuple[int, torch.Tensor] | None = None
         super().__init__(**arguments)
 
     def _prepare_dataset(self, *arguments: Any, **options: Any) -> Any:
@@ -27,21 +26,8 @@ class WatchedTrainer(SFTTrainer):
         return super()._prepare_dataset(*arguments, **options)
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
-        """Take a micro-batch's step and note its loss.
-
-        A GPU's loss is read one micro-batch later, when it is known without waiting for it.
-        """
-        self.read_loss()
+        """Take a micro-batch's step and look at its loss, for which the Trainer waits anyway."""
         loss: torch.Tensor = super().training_step(*arguments, **options)  # type: ignore[no-untyped-call]
-        self._unread = (self.state.global_step + 1, loss)
-        if loss.device.type == "cpu":
-            self.read_loss()
+        if self.bad_loss is None and not torch.isfinite(loss):
+            self.bad_loss = (self.state.global_step + 1, float(loss))
         return loss
-
-    def read_loss(self) -> None:
-        """Look at the loss that was noted last."""
-        if self._unread is not None:
-            step, loss = self._unread
-            self._unread = None
-            if self.bad_loss is None and not torch.isfinite(loss):
-                self.bad_loss = (step, float(loss))

@@ -122,11 +122,42 @@ def test_what_is_silently_applied_and_silently_ignored_is_said(again: Any, sampl
 
 
 @pytest.mark.parametrize("missing", ["trainer_state.json", "optimizer.pt", "scheduler.pt"])
-def test_a_torn_checkpoint_is_an_error(again: Any, missing: str) -> None:
+def test_a_torn_newest_checkpoint_is_passed_over_for_an_older_whole_one(again: Any, missing: str) -> None:
     config = again(resume_from_checkpoint=True)
     (config.folder / "checkpoint-4" / missing).unlink()
-    (error,) = told(resume_findings(config), "error")
-    assert error.startswith(f"checkpoint-4 has no {missing}: ")
+    (warning,) = told(resume_findings(config), "warning")
+    assert warning.startswith(f"checkpoint-4 is passed over: no {missing}: ")
+    assert told(resume_findings(config), "ok") == ["Goes on from checkpoint-2."]
+    assert told(resume_findings(config), "error") == []
+
+
+def test_a_torn_checkpoint_that_was_asked_for_by_name_is_an_error(again: Any) -> None:
+    config = again()
+    checkpoint = config.folder / "checkpoint-4"
+    config.set("resume_from_checkpoint", str(checkpoint))
+    weights = checkpoint / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (error,) = [finding for finding in resume_findings(config) if finding.level == "error"]
+    assert error.message.startswith(
+        "No run can go on from checkpoint-4: adapter_model.safetensors is damaged"
+    )
+    assert error.mend is not None
+    config.apply(error.mend.changes)
+    assert told(resume_findings(config), "ok") == ["Goes on from checkpoint-2."]
+
+
+def test_torn_checkpoints_alone_are_an_error(again: Any) -> None:
+    config = again(resume_from_checkpoint=True)
+    for checkpoint in config.folder.glob("checkpoint-*"):
+        (checkpoint / "optimizer.pt").unlink()
+    findings = resume_findings(config)
+    assert told(findings, "error") == [
+        "resume_from_checkpoint is true, but the output folder holds no whole checkpoint."
+    ]
+    assert [message.split(" is ")[0] for message in told(findings, "warning")] == [
+        "checkpoint-4",
+        "checkpoint-2",
+    ]
 
 
 def test_a_checkpoint_that_is_not_there_is_an_error(configure: Configure, samples: Path) -> None:
@@ -135,7 +166,7 @@ def test_a_checkpoint_that_is_not_there_is_an_error(configure: Configure, sample
     )
     assert error == "There is no checkpoint gone to go on from."
     none = configure(samples / "demo-model", resume_from_checkpoint=True)
-    assert "holds no checkpoint" in told(resume_findings(none), "error")[0]
+    assert "holds no whole checkpoint" in told(resume_findings(none), "error")[0]
 
 
 def test_an_adapter_as_the_base_model_is_refused(configure: Configure, samples: Path) -> None:
@@ -150,6 +181,6 @@ def test_an_adapter_in_the_output_folder_is_told(configure: Configure, samples: 
     shutil.copytree(samples / "style-clean-r16", tmp_path / "out")
     findings = resume_findings(configure(samples / "demo-model"))
     assert told(findings, "warning")[:2] == [
-        "The output folder already holds an adapter, which this run writes over at its end.",
+        "The output folder already holds an adapter, which this run moves to a folder earlier-…",
         "r = 8 here, 16 in out: shapes will not match.",
     ]
