@@ -104,7 +104,7 @@ class PreflightClient:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 limit=LONGEST_LINE,
-                env=_environment(),
+                env=child_environment(),
             )
             try:
                 self.process = process
@@ -132,7 +132,7 @@ class PreflightClient:
                 return
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """The environment of the child: it finds this lorabench, wherever the user's folder is."""
     home = str(Path(lorabench.__file__).parent.parent)
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
