@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.text import Text
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
@@ -19,7 +19,7 @@ from lorabench.screens.mask import ROWS, MaskDialog
 from lorabench.screens.preflight_client import Answered, Crashed, PreflightClient
 from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import visible
-from lorabench.widgets.field_form import FieldForm, FieldRow
+from lorabench.widgets.field_form import FieldForm
 from lorabench.widgets.finding_list import FindingList
 from lorabench.widgets.yaml_area import YamlArea
 
@@ -55,6 +55,7 @@ preflight: what would happen if this ran. It follows as you type.
             priority=True,
         ),
         Binding("tab,shift+tab", "panel", "panel", show=False, id="config.panel", tooltip="form or findings"),
+        Binding("t", "train", "train", id="config.train", tooltip="save the configuration and train it"),
         Binding("m", "mask", "loss mask", id="config.mask", tooltip="rows as the trainer will see them"),
         Binding("e", "yaml", "YAML", id="config.yaml", tooltip="edit the YAML itself; esc comes back"),
         Binding("a", "add", "add field", show=False, id="config.add", tooltip="any other field of TRL"),
@@ -92,15 +93,14 @@ preflight: what would happen if this ran. It follows as you type.
         if self.workbench.config_file is not self.file:
             self.begin()
 
-    @work(exclusive=True, group="begin", exit_on_error=False)
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Show the file that the application has opened."""
         self.file = self.workbench.config_file
         self.query_one(FindingList).forget()
-        await self.build()
+        self.build()
         self.query_one(ContentSwitcher).current = "form"
         if self.config.broken:
-            await self.action_yaml()
+            self.action_yaml()
         else:
             self.query_one(FieldForm).enter()
         self.ask(at_once=True)
@@ -113,32 +113,36 @@ preflight: what would happen if this ran. It follows as you type.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey the keys that need an open file."""
-        needs_file = {"write", "mask", "yaml", "add", "undo"}
+        needs_file = {"write", "train", "mask", "yaml", "add", "undo"}
         return (
             None if self.file is None and action in needs_file else super().check_action(action, parameters)
         )
 
-    async def build(self) -> None:
+    def build(self) -> None:
         """Make the form's rows anew: another file, or another field in it."""
-        await self.query_one(FieldForm).build(self.config.groups())
+        self.query_one(FieldForm).build(self.config.groups())
         self.show_file()
 
     def show_file(self) -> None:
         """Write the file's values, what is wrong with them, and whether they are saved."""
         file = self.config
         self.query_one(FieldForm).show(file.values, file.problems, file.notes)
-        left = self.query_one("#left")
-        left.border_title = escape(visible(f"{file.path.parent.name}/{file.path.name}"))
-        left.border_subtitle = "● not saved" if file.changed else "saved"
+        self._title(escape(visible(f"{file.path.parent.name}/{file.path.name}")), file.changed)
         self.show_explanation()
+
+    def _title(self, name: str, changed: bool) -> None:
+        """Write the panel's borders, which paints the whole panel, only where they change."""
+        left, saved = self.query_one("#left"), "● not saved" if changed else "saved"
+        if (left.border_title, left.border_subtitle) != (name, saved):
+            left.border_title, left.border_subtitle = name, saved
 
     def ask(self, *, at_once: bool = False) -> None:
         """Ask for the preflight of the text as it is now."""
         send = self.client.ask if at_once else self.client.ask_soon
         send("preflight", text=self.config.text, path=str(self.config.path), advice=True)
 
-    @on(FieldRow.Changed)
-    def take_value(self, event: FieldRow.Changed) -> None:
+    @on(FieldForm.Changed)
+    def take_value(self, event: FieldForm.Changed) -> None:
         """Write what was typed into the file's text."""
         try:
             self.config.set_field(event.name, event.text)
@@ -167,6 +171,7 @@ preflight: what would happen if this ran. It follows as you type.
         if event.ask == "fields":
             if answer["kind"] == "fields":
                 self.config.know(answer["fields"])
+                self.build()
             return
         findings.hear(answer)
         if answer["kind"] == "done" and not self.config.more:
@@ -189,7 +194,7 @@ preflight: what would happen if this ran. It follows as you type.
                 self.mask.complain(f"The preflight has crashed: {event.last_words}")
 
     @on(OptionList.OptionHighlighted, "#findings")
-    @on(FieldRow.Reached)
+    @on(FieldForm.Reached)
     def show_explanation(self) -> None:
         """Explain the finding or the field under the cursor, at the bottom."""
         if self.file is None:
@@ -205,7 +210,7 @@ preflight: what would happen if this ran. It follows as you type.
         self.query_one("#explain Static", Static).update(text)
 
     @on(OptionList.OptionSelected, "#findings")
-    async def apply_mend(self) -> None:
+    def apply_mend(self) -> None:
         """Apply the mend of the finding under the cursor."""
         finding = self.query_one(FindingList).current
         if finding is None:
@@ -218,15 +223,15 @@ preflight: what would happen if this ran. It follows as you type.
         except LorabenchError as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        await self.build()
+        self.build()
         self.query_one(FindingList).focus()
         self.notify(f"{finding.mend.label}   u takes it back", markup=False)
         self.ask(at_once=True)
 
-    async def action_undo(self) -> None:
+    def action_undo(self) -> None:
         """Take the last change back."""
         if self.config.undo():
-            await self.build()
+            self.build()
             self.ask(at_once=True)
         else:
             self.notify("Nothing has been changed.", markup=False)
@@ -241,6 +246,10 @@ preflight: what would happen if this ran. It follows as you type.
         self.show_file()
         self.notify(f"saved {visible(self.config.path)}", markup=False)
 
+    def action_train(self) -> None:
+        """Train what is configured here."""
+        self.workbench.train_run(self.config.path)
+
     def action_panel(self) -> None:
         """Go from the form or the YAML to the findings, or back."""
         findings = self.query_one(FindingList)
@@ -251,7 +260,7 @@ preflight: what would happen if this ran. It follows as you type.
         else:
             self.query_one(FieldForm).enter()
 
-    async def action_yaml(self) -> None:
+    def action_yaml(self) -> None:
         """Switch between the form and the YAML."""
         views = self.query_one(ContentSwitcher)
         area = self.query_one(TextArea)
@@ -268,16 +277,16 @@ preflight: what would happen if this ran. It follows as you type.
             )
             return
         views.current = "form"
-        await self.build()
+        self.build()
         self.query_one(FieldForm).enter()
 
     def action_add(self) -> None:
         """Find another field by its name and show it in the form."""
 
-        async def added(name: str | None) -> None:
+        def added(name: str | None) -> None:
             if name is not None:
                 self.config.add(name)
-                await self.build()
+                self.build()
                 self.query_one(FieldForm).go_to(name)
 
         self.app.push_screen(AddFieldDialog(self.config.other_fields()), added)

@@ -14,7 +14,7 @@ from lorabench.training.config.document import read
 from lorabench.training.config.field import GROUPS, Field
 from lorabench.training.config.fields import FIELDS
 from lorabench.training.config.run_config import RunConfig
-from lorabench.widgets.field_form import Row
+from lorabench.widgets.field_lines import Row
 
 _PATTERN = set(".*+?|()[]\\^$")
 
@@ -67,7 +67,9 @@ class ConfigFile:
         if text.strip():
             self.change({name: typed_value(field, text.strip())}, name)
         elif self.config.has(name):
-            self.change({name: field.default}, name)
+            before = self.text
+            self.config.unset(name)
+            self._remember(name, before)
 
     def change(self, changes: Mapping[str, Any], what: str = "") -> None:
         """Apply a mend, or the value of one field (`what`): its further values are one change with it."""
@@ -127,15 +129,28 @@ class ConfigFile:
         ]
 
     @property
+    def _raw(self) -> dict[str, Any]:
+        return {**self.config.values, **self.config.lora_extra, "precision": self.config.precision}
+
+    @property
     def values(self) -> dict[str, str]:
         """The fields that the file sets, as the form shows them; a value that is wrong as it stands there."""
-        raw = {**self.config.values, **self.config.lora_extra, "precision": self.config.precision}
-        return {name: value_text(raw[name]) for name in self._shown() if self.config.has(name)}
+        raw = self._raw
+        return {
+            name: value_text(raw[name]) or json.dumps(raw[name])
+            for name in self._shown()
+            if self.config.has(name)
+        }
 
     @property
     def problems(self) -> dict[str, str]:
-        """What is wrong with each field."""
-        return {problem.name: problem.message for problem in reversed(self.config.problems) if problem.name}
+        """What is wrong with each field, those added by name as well."""
+        raw = self._raw
+        found = [
+            *self.config.problems,
+            *filter(None, (field.problem(raw[name]) for name, field in self.more.items() if name in raw)),
+        ]
+        return {problem.name: problem.message for problem in reversed(found) if problem.name}
 
     @property
     def notes(self) -> dict[str, str]:
@@ -181,7 +196,7 @@ def typed_value(field: Field, text: str) -> Any:
     """
     if field.optional and text in ("null", "none") and text not in field.choices:
         return None
-    if text[0] in "[{":
+    if text[0] in '[{"':
         return read(f"value: {text}").values.get("value", text)
     if "list" in field.kinds:
         words = text.replace(",", " ").split()

@@ -1,4 +1,7 @@
-"""A form of named values in groups: rows to walk through, each edited in its place."""
+"""A form of named values in groups: one painted list, and one line of input that goes to the row edited.
+
+A widget for each row was tried first: at sixty rows a key took a tenth of a second of styling and layout.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.events import Click, Focus
+from textual.containers import VerticalScroll
+from textual.events import Resize
 from textual.message import Message
 from textual.suggester import SuggestFromList
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
-from lorabench.text import visible
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the form: the field's name, its default as shown while it is empty, and its choices."""
-
-    name: str
-    default: str
-    choices: tuple[str, ...] = ()
+from lorabench.widgets.field_lines import FieldLines, Row
 
 
-class FieldRow(Vertical, can_focus=True):
-    """A name and its value; `enter` edits the value, `space` takes the next of its choices."""
+class FieldForm(VerticalScroll, can_focus=True, inherit_bindings=False):
+    """Rows to walk through; `enter` edits the value of one, `space` takes the next of its choices."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "edit", "edit", id="field.edit", tooltip="edit the value; enter or esc ends it"),
         Binding("space", "next_choice", "next", show=False, id="field.next", tooltip="take the next choice"),
         Binding("down,j", "step(1)", "down", show=False, id="field.down"),
         Binding("up,k", "step(-1)", "up", show=False, id="field.up"),
+        Binding("pagedown", "page(1)", "page down", show=False, id="field.pagedown"),
+        Binding("pageup", "page(-1)", "page up", show=False, id="field.pageup"),
+        Binding("home,g", "end(0)", "first", show=False, id="field.first"),
+        Binding("end,G", "end(-1)", "last", show=False, id="field.last"),
         Binding(
             "escape",
             "cancel",
@@ -62,73 +59,119 @@ class FieldRow(Vertical, can_focus=True):
         name: str
         text: str
 
-    def __init__(self, row: Row) -> None:
-        super().__init__(id=f"field-{row.name}")
-        self.row = row
-        self.before = ""
-        self.said = ("", "")
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.lines = FieldLines()
+        self.line = Input(compact=True, select_on_focus=False)
+        self.line.display = False
+        self.edited = self.before = ""
 
     def compose(self) -> ComposeResult:
-        with Horizontal():
-            yield Static(Text(self.row.name, no_wrap=True, overflow="ellipsis"), classes="name")
-            line = Input(
-                placeholder=self.row.default,
-                compact=True,
-                select_on_focus=False,
-                suggester=SuggestFromList(self.row.choices) if self.row.choices else None,
-            )
-            line.can_focus = False
-            yield line
-            yield Static(classes="note")
-        yield Static(classes="problem")
+        yield self.lines
+        yield self.line
 
     @property
-    def line(self) -> Input:
-        """Where the value stands."""
-        return self.query_one(Input)
+    def editing(self) -> bool:
+        """Whether a value is being typed."""
+        return bool(self.line.display)
 
-    def show(self, value: str, problem: str, note: str) -> None:
-        """Write the value, unless it is being edited, what is wrong with it, and what follows from it."""
-        if not self.line.has_focus and self.line.value != value:
-            with self.prevent(Input.Changed):
-                self.line.value = value
-        # An update lays the whole form out anew.
-        if (problem, note) != self.said:
-            self.said = (problem, note)
-            self.set_class(bool(problem), "-wrong")
-            self.query_one(".problem", Static).update(Text(f"✘ {visible(problem)}" if problem else ""))
-            self.query_one(".note", Static).update(Text(note, no_wrap=True))
+    @property
+    def current(self) -> str | None:
+        """The field on which the cursor is; None while another part of the screen has the focus."""
+        return self.lines.at if self.has_focus or self.line.has_focus else None
+
+    def build(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
+        """Show these groups of rows in place of those before, the cursor on the row where it was."""
+        self.lines.build(groups)
+        self.call_after_refresh(self._follow)
+
+    def show(self, values: Mapping[str, str], problems: Mapping[str, str], notes: Mapping[str, str]) -> None:
+        """Write what is known of the fields by name; a line that is being edited stays as it is typed."""
+        self.lines.show(values, problems, notes)
+        if self.editing:
+            self._place()
+
+    def enter(self) -> None:
+        """Put the cursor where it was last, or on the first field."""
+        self.screen.set_focus(self)
+
+    def go_to(self, name: str) -> None:
+        """Put the cursor on a field."""
+        self.screen.set_focus(self)
+        if self.lines.go_to(name):
+            self.post_message(self.Reached(name))
+            self.call_after_refresh(self._follow)
+
+    def _follow(self) -> None:
+        """Bring the row under the cursor, its group's title and its problem to the middle if out of sight.
+
+        A step at a time would paint the whole panel at each key: twenty kilobytes over SSH.
+        """
+        first, after = self.lines.span(self.lines.at)
+        height = self.scrollable_content_region.height
+        if not self.scroll_y <= first <= after <= self.scroll_y + height:
+            self.scroll_to(y=(first + after - height) // 2, animate=False)
+
+    def _place(self) -> None:
+        """Lay the line of input over the value under the cursor."""
+        region = self.lines.value_region(self.lines.at)
+        self.line.styles.offset = region.x, region.y
+        self.line.styles.width = region.width
+
+    def action_step(self, by: int) -> None:
+        """Go some rows down or up; an editing ends there, its value stays."""
+        names = self.lines.names
+        if names:
+            at = names.index(self.lines.at) + by
+            self.go_to(names[max(0, min(at, len(names) - 1))])
+
+    def action_page(self, way: int) -> None:
+        """Go down or up as many rows as are seen."""
+        self.action_step(way * max(1, self.size.height - 2))
+
+    def action_end(self, at: int) -> None:
+        """Go to the first row, or to the last."""
+        if self.lines.names:
+            self.go_to(self.lines.names[at])
 
     def action_edit(self) -> None:
         """Put the cursor into the value."""
-        self.before = self.line.value
-        self.line.can_focus = True
-        self.screen.set_focus(self.line)
+        row = self.lines.row(self.lines.at)
+        if row is None:
+            return
+        self.edited, self.before = row.name, self.lines.value(row.name)
+        with self.prevent(Input.Changed):
+            self.line.value = self.before
+        self.line.placeholder = row.default
+        self.line.suggester = SuggestFromList(row.choices) if row.choices else None
+        self._place()
+        self.line.display = True
+        self.screen.set_focus(self.line, scroll_visible=False)
         self.line.cursor_position = len(self.line.value)
 
     def action_cancel(self) -> None:
         """Leave the value as it was before."""
-        if self.line.has_focus:
-            self.line.value = self.before
+        if self.editing:
+            with self.prevent(Input.Changed):
+                self.line.value = self.before
+            self._say(self.edited, self.before)
             self.screen.set_focus(self)
 
     def action_empty(self) -> None:
         """Take the value away: the default holds."""
-        self.line.value = ""
+        if self.lines.at and self.lines.value(self.lines.at):
+            self._say(self.lines.at, "")
 
     def action_next_choice(self) -> None:
         """Take the choice after the present one."""
-        choices = self.row.choices
-        if choices:
-            now = self.line.value or self.row.default
-            self.line.value = choices[(choices.index(now) + 1) % len(choices) if now in choices else 0]
+        row = self.lines.row(self.lines.at)
+        if row is not None and row.choices:
+            now = self.lines.value(row.name) or row.default
+            at = (row.choices.index(now) + 1) % len(row.choices) if now in row.choices else 0
+            self._say(row.name, row.choices[at])
 
-    def action_step(self, by: int) -> None:
-        """Go to the row above or below."""
-        rows = list(self.screen.query(FieldRow))
-        at = rows.index(self) + by
-        if 0 <= at < len(rows):
-            self.screen.set_focus(rows[at])
+    def _say(self, name: str, text: str) -> None:
+        self.post_message(self.Changed(name, text))
 
     @on(Input.Submitted)
     def leave(self, event: Input.Submitted) -> None:
@@ -139,67 +182,33 @@ class FieldRow(Vertical, can_focus=True):
     @on(Input.Changed)
     def pass_on(self, event: Input.Changed) -> None:
         event.stop()
-        self.post_message(self.Changed(self.row.name, event.value))
+        # Empty on the way to another value is not the default yet: the field would lose its place.
+        if event.value.strip():
+            self._say(self.edited, event.value)
 
     @on(Input.Blurred)
     def close(self, event: Input.Blurred) -> None:
         event.stop()
-        self.line.can_focus = False
+        self.line.display = False
+        self.lines.mark(self.has_focus)
+        if not self.line.value.strip() and self.lines.value(self.edited):
+            self._say(self.edited, "")
 
-    def on_focus(self, _event: Focus) -> None:
-        self.post_message(self.Reached(self.row.name))
+    @on(FieldLines.Clicked)
+    def edit_clicked(self, event: FieldLines.Clicked) -> None:
+        """Edit the value that was clicked."""
+        event.stop()
+        self.go_to(event.name)
+        self.action_edit()
 
-    def on_click(self, _event: Click) -> None:
-        if not self.line.has_focus:
-            self.action_edit()
+    def on_focus(self) -> None:
+        self.lines.mark(True)
+        self.post_message(self.Reached(self.lines.at))
 
+    def on_blur(self) -> None:
+        self.lines.mark(self.editing)
 
-class FieldForm(VerticalScroll):
-    """The rows under their groups' titles."""
-
-    def __init__(self, id: str) -> None:
-        super().__init__(id=id, can_focus=False)
-        self.groups: Sequence[tuple[str, Sequence[Row]]] = ()
-        self.last = ""
-
-    async def build(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
-        """Show these groups of rows in place of those before, the cursor on the row where it was."""
-        if groups == self.groups:
-            return
-        self.groups, at = groups, self.current
-        await self.remove_children()
-        for title, rows in groups:
-            await self.mount(Static(Text(title), classes="group"), *(FieldRow(row) for row in rows))
-        if at is not None:
-            self.go_to(at)
-
-    @property
-    def current(self) -> str | None:
-        """The field on which the cursor is."""
-        focused = self.screen.focused
-        nodes = focused.ancestors_with_self if focused is not None else ()
-        return next((node.row.name for node in nodes if isinstance(node, FieldRow)), None)
-
-    @on(FieldRow.Reached)
-    def remember(self, event: FieldRow.Reached) -> None:
-        """Keep in mind where to come back to."""
-        self.last = event.name
-
-    def enter(self) -> None:
-        """Put the cursor where it was last, or on the first field."""
-        rows = self.query(FieldRow)
-        if rows:
-            names = [row.row.name for row in rows]
-            self.go_to(self.last if self.last in names else names[0])
-
-    def go_to(self, name: str) -> None:
-        """Put the cursor on a field."""
-        for row in self.query(FieldRow):
-            if row.row.name == name:
-                self.screen.set_focus(row)
-
-    def show(self, values: Mapping[str, str], problems: Mapping[str, str], notes: Mapping[str, str]) -> None:
-        """Write what is known of the fields by name."""
-        for row in self.query(FieldRow):
-            name = row.row.name
-            row.show(values.get(name, ""), problems.get(name, ""), notes.get(name, ""))
+    def on_resize(self, _event: Resize) -> None:
+        self.call_after_refresh(self._follow)
+        if self.editing:
+            self.call_after_refresh(self._place)

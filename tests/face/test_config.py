@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.strip import Strip
 from textual.widgets import OptionList, Static, TextArea
 
 from lorabench.app import LorabenchApp
@@ -16,7 +17,8 @@ from lorabench.screens.bench import BenchScreen
 from lorabench.screens.config import ConfigScreen
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
 from lorabench.screens.mask import MaskDialog
-from lorabench.widgets.field_form import FieldRow
+from lorabench.widgets.field_form import FieldForm
+from lorabench.widgets.field_lines import FieldLines
 from lorabench.widgets.finding_list import FindingList
 from tests.conftest import REPOSITORY
 from tests.face.looking import text_of, until
@@ -55,8 +57,18 @@ def findings(app: LorabenchApp) -> FindingList:
     return app.screen.query_one(FindingList)
 
 
-def row(app: LorabenchApp, name: str) -> FieldRow:
-    return app.screen.query_one(f"#field-{name}", FieldRow)
+def form(app: LorabenchApp) -> FieldForm:
+    return app.screen.query_one(FieldForm)
+
+
+def value(app: LorabenchApp, name: str) -> str:
+    """The value that the form shows for a field; nothing where it shows the default."""
+    assert name in form(app).lines.names
+    return form(app).lines.value(name)
+
+
+def opened(app: LorabenchApp) -> bool:
+    return any(shown.lines.names for shown in app.screen.query(FieldForm))
 
 
 def explanation(app: LorabenchApp) -> str:
@@ -69,7 +81,7 @@ async def open_config(pilot: Pilot[None], path: Path) -> LorabenchApp:
     assert isinstance(app, LorabenchApp)
     await until(pilot, lambda: isinstance(app.screen, BenchScreen) and app.screen.begun)
     app.open_config(path)
-    await until(pilot, lambda: isinstance(app.screen, ConfigScreen) and bool(app.screen.query(FieldRow)))
+    await until(pilot, lambda: opened(app))
     await computed(pilot)
     return app
 
@@ -81,7 +93,7 @@ async def computed(pilot: Pilot[None]) -> None:
 async def edit(pilot: Pilot[None], name: str, text: str) -> None:
     """Go to a field and type another value."""
     assert isinstance(pilot.app, LorabenchApp)
-    row(pilot.app, name).focus()
+    form(pilot.app).go_to(name)
     await pilot.press("enter", "ctrl+u", *text, "enter")
 
 
@@ -89,11 +101,14 @@ async def test_enter_on_a_run_without_an_adapter_opens_its_configuration(app: Lo
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, BenchScreen) and app.screen.begun)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, ConfigScreen) and bool(app.screen.query(FieldRow)))
-        assert row(app, "lora_r").line.value == "7"
-        assert row(app, "lora_target_modules").line.value == "q_proj v_proj"
-        assert row(app, "learning_rate").line.value == ""
-        assert row(app, "learning_rate").line.placeholder == "2e-05"
+        await until(pilot, lambda: opened(app))
+        assert value(app, "lora_r") == "7"
+        assert value(app, "lora_target_modules") == "q_proj v_proj"
+        assert value(app, "learning_rate") == ""
+        form(app).go_to("learning_rate")
+        await until(pilot, lambda: "learning_rate               2e-05" in text_of(app))
+        form(app).go_to("lora_alpha")
+        await pilot.pause()
         assert "scaling α/r = 2.29" in text_of(app)
 
 
@@ -145,10 +160,10 @@ async def test_enter_on_a_finding_applies_its_mend_and_u_takes_it_back(
         await pilot.press("tab", "G", "k")
         await until(pilot, lambda: "set lora_r to 8" in explanation(app))
         await pilot.press("enter")
-        await until(pilot, lambda: row(app, "lora_r").line.value == "8")
+        await until(pilot, lambda: value(app, "lora_r") == "8")
         await until(pilot, lambda: "r = 8: 61,440" in text_of(app))
         await pilot.press("u")
-        await until(pilot, lambda: row(app, "lora_r").line.value == "7")
+        await until(pilot, lambda: value(app, "lora_r") == "7")
 
 
 async def test_the_lines_below_explain_the_finding_or_the_field_under_the_cursor(
@@ -156,7 +171,7 @@ async def test_the_lines_below_explain_the_finding_or_the_field_under_the_cursor
 ) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await open_config(pilot, run_yaml)
-        row(app, "lora_dropout").focus()
+        form(app).go_to("lora_dropout")
         await until(pilot, lambda: "at least 0 and below 1" in explanation(app))
         assert "default: 0.05" in explanation(app)
         await pilot.press("tab", "G", "k", "k", "k")
@@ -170,12 +185,13 @@ async def test_a_wrong_value_is_marked_where_it_stands_with_what_is_allowed(
     async with app.run_test(size=(120, 36)) as pilot:
         await open_config(pilot, run_yaml)
         await edit(pilot, "lora_r", "8x")
-        await until(pilot, lambda: row(app, "lora_r").has_class("-wrong"))
-        problem = str(row(app, "lora_r").query_one(".problem", Static).content)
-        assert problem == '✘ lora_r is "8x", and must be a whole number, at least 1.'
-        assert '✘ lora_r is "8x"' in text_of(app)
+        await until(pilot, lambda: bool(form(app).lines.problem("lora_r")))
+        assert form(app).lines.problem("lora_r") == 'lora_r is "8x", and must be a whole number, at least 1.'
+        lines = text_of(app).splitlines()
+        at = next(y for y, line in enumerate(lines) if "lora_r  " in line)
+        assert '✘ lora_r is "8x", and must be' in lines[at + 1]
         await edit(pilot, "lora_r", "8")
-        await until(pilot, lambda: not row(app, "lora_r").has_class("-wrong"))
+        await until(pilot, lambda: "✘ lora_r" not in text_of(app))
 
 
 async def test_a_value_that_cannot_be_changed_alone_is_a_sentence_and_stays(
@@ -196,12 +212,12 @@ async def test_esc_leaves_a_value_as_it_was_and_space_takes_the_next_choice(
 ) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await open_config(pilot, run_yaml)
-        row(app, "lora_r").focus()
+        form(app).go_to("lora_r")
         await pilot.press("enter", *"12345", "escape")
-        assert row(app, "lora_r").line.value == "7"
-        row(app, "dtype").focus()
+        assert value(app, "lora_r") == "7"
+        form(app).go_to("dtype")
         await pilot.press("space", "space")
-        assert row(app, "dtype").line.value == "bfloat16"
+        assert value(app, "dtype") == "bfloat16"
 
 
 async def test_saving_keeps_comments_and_unknown_keys(app: LorabenchApp, run_yaml: Path) -> None:
@@ -222,10 +238,10 @@ async def test_e_edits_the_yaml_itself_and_comes_back_to_the_form(app: Lorabench
         assert area.text == RUN
         area.move_cursor(area.document.end)
         await pilot.press(*"lora_dropout: 0.2")
-        await until(pilot, lambda: row(app, "lora_dropout").line.value == "0.2")
+        await until(pilot, lambda: value(app, "lora_dropout") == "0.2")
         await pilot.press("escape")
         await until(pilot, lambda: app.screen.query_one("#left").current == "form")
-        assert row(app, "lora_dropout").line.value == "0.2"
+        assert value(app, "lora_dropout") == "0.2"
 
 
 async def test_yaml_that_cannot_be_read_stays_to_be_mended_and_says_where(
@@ -241,8 +257,8 @@ async def test_yaml_that_cannot_be_read_stays_to_be_mended_and_says_where(
         assert app.screen.query_one("#left").current == "yaml"
         app.screen.query_one(TextArea).load_text("lora_r: 9\n")
         await pilot.press("escape")
-        await until(pilot, lambda: bool(app.screen.query("#field-lora_r")))
-        assert row(app, "lora_r").line.value == "9"
+        await until(pilot, lambda: "lora_r" in form(app).lines.names)
+        assert value(app, "lora_r") == "9"
 
 
 async def test_another_field_of_trl_is_found_by_its_name_and_added(app: LorabenchApp, run_yaml: Path) -> None:
@@ -252,7 +268,7 @@ async def test_another_field_of_trl_is_found_by_its_name_and_added(app: Lorabenc
         await pilot.press("a", *"neft")
         await until(pilot, lambda: "noise on the embeddings" in text_of(app))
         await pilot.press("enter")
-        await until(pilot, lambda: bool(app.screen.query("#field-neftune_noise_alpha")))
+        await until(pilot, lambda: "neftune_noise_alpha" in form(app).lines.names)
         await pilot.press("enter", "5", "enter")
         assert app.config_file is not None
         assert "neftune_noise_alpha: 5.0\n" in app.config_file.text
@@ -366,7 +382,106 @@ async def test_n_makes_a_new_run_from_a_preset_and_opens_it(app: LorabenchApp, r
         await pilot.press("ctrl+u", *"odd-run", "enter")
         await until(pilot, lambda: "Name another folder" in text_of(app))
         await pilot.press("ctrl+u", *"mine", "down", "down", "enter")
-        await until(pilot, lambda: isinstance(app.screen, ConfigScreen) and bool(app.screen.query(FieldRow)))
-        assert row(app, "lora_r").line.value == "64"
-        assert row(app, "lora_target_modules").line.value == "all-linear"
+        await until(pilot, lambda: opened(app))
+        assert value(app, "lora_r") == "64"
+        assert value(app, "lora_target_modules") == "all-linear"
     assert "lora_r: 64" in (folder / "mine" / "run.yaml").read_text()
+
+
+async def test_a_click_edits_a_value_and_the_line_of_input_stays_with_its_row(
+    app: LorabenchApp, run_yaml: Path
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_config(pilot, run_yaml)
+        y = next(y for y, line in enumerate(text_of(app).splitlines()) if " load_in_8bit " in line)
+        await pilot.click(offset=(34, y))
+        await pilot.press(*"maybe")
+        await until(pilot, lambda: bool(form(app).lines.problem("load_in_8bit")))
+        # What is wrong with a row above moves this one down, and the line of input with it.
+        assert app.config_file is not None
+        app.config_file.change({"load_in_4bit": "perhaps"})
+        screen = app.screen
+        assert isinstance(screen, ConfigScreen)
+        screen.show_file()
+        await pilot.press(*"be")
+        await until(pilot, lambda: value(app, "load_in_8bit") == "maybebe")
+        assert "load_in_8bit                maybebe" in text_of(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: value(app, "load_in_8bit") == "")
+        assert form(app).current == "load_in_8bit"
+
+
+async def test_page_keys_and_vims_walk_the_form_and_it_follows(app: LorabenchApp, run_yaml: Path) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_config(pilot, run_yaml)
+        names = form(app).lines.names
+        for key, name in (("G", names[-1]), ("g", names[0]), ("end", names[-1]), ("k", names[-2])):
+            await pilot.press(key)
+            assert form(app).current == name
+            await until(pilot, lambda name=name: f"  {name} " in text_of(app))
+        await pilot.press("pageup")
+        assert form(app).current != names[-2]
+        await until(pilot, lambda: f"  {form(app).current} " in text_of(app))
+
+
+async def test_a_step_within_sight_paints_two_rows_of_the_form(
+    app: LorabenchApp, run_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_config(pilot, run_yaml)
+        painted: list[int] = []
+        real = FieldLines.render_line
+
+        def render(lines: FieldLines, y: int) -> Strip:
+            painted.append(y)
+            return real(lines, y)
+
+        monkeypatch.setattr(FieldLines, "render_line", render)
+        await pilot.press("j")
+        await pilot.pause()
+        assert sorted(set(painted)) == [1, 2]
+
+
+async def test_an_editing_that_a_step_ends_keeps_its_value(app: LorabenchApp, run_yaml: Path) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_config(pilot, run_yaml)
+        form(app).go_to("lora_r")
+        await pilot.press("enter", "7", "down")
+        await until(pilot, lambda: form(app).current == "lora_alpha")
+        assert value(app, "lora_r") == "77"
+        assert not form(app).editing
+
+
+async def test_an_emptied_field_leaves_the_file_and_its_default_holds(
+    app: LorabenchApp, run_yaml: Path
+) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_config(pilot, run_yaml)
+        await edit(pilot, "lora_r", "")
+        await until(pilot, lambda: value(app, "lora_r") == "")
+        form(app).go_to("lora_alpha")
+        await pilot.press("delete")
+        await until(pilot, lambda: value(app, "lora_alpha") == "")
+        assert app.config_file is not None
+        assert app.config_file.text == RUN.replace("lora_r: 7   # an odd one\nlora_alpha: 16\n", "")
+        await pilot.press("u", "u")
+        await until(pilot, lambda: value(app, "lora_r") == "7")
+        assert app.config_file.text == RUN
+
+
+async def test_a_null_that_says_something_is_shown_and_not_taken_for_the_default(
+    app: LorabenchApp, run_yaml: Path
+) -> None:
+    run_yaml.write_text("max_length: null\nlora_target_modules: []\n")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_config(pilot, run_yaml)
+        assert (value(app, "max_length"), value(app, "lora_target_modules")) == ("null", "[]")
+
+
+async def test_a_field_added_by_name_is_marked_at_its_row_too(app: LorabenchApp, run_yaml: Path) -> None:
+    run_yaml.write_text("neftune_noise_alpha: loud\n")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_config(pilot, run_yaml)
+        await until(pilot, lambda: "neftune_noise_alpha" in form(app).lines.names)
+        told = 'neftune_noise_alpha is "loud", and must be a number, or null.'
+        await until(pilot, lambda: form(app).lines.problem("neftune_noise_alpha") == told)

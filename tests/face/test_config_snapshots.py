@@ -12,8 +12,7 @@ from textual.pilot import Pilot
 
 from lorabench.app import LorabenchApp
 from lorabench.screens import preflight_client
-from lorabench.screens.config import ConfigScreen
-from lorabench.widgets.field_form import FieldRow
+from lorabench.widgets.field_form import FieldForm
 from lorabench.widgets.finding_list import FindingList
 from lorabench.widgets.yaml_area import YamlArea
 from tests.conftest import REPOSITORY
@@ -37,7 +36,7 @@ async def config(pilot: Pilot[Any]) -> None:
     assert isinstance(app, LorabenchApp)
     await until(pilot, lambda: app.current_mode == "bench")
     app.open_config(RUN)
-    await until(pilot, lambda: isinstance(app.screen, ConfigScreen) and bool(app.screen.query(FieldRow)))
+    await until(pilot, lambda: any(form.lines.names for form in app.screen.query(FieldForm)))
     findings = app.screen.query_one(FindingList)
     await until(pilot, lambda: bool(findings.found) and not findings.waiting)
     await until(pilot, lambda: app.config_file is not None and bool(app.config_file.more))
@@ -47,7 +46,7 @@ async def config(pilot: Pilot[Any]) -> None:
 
 async def wrong_value(pilot: Pilot[Any]) -> None:
     await config(pilot)
-    pilot.app.screen.query_one("#field-lora_r", FieldRow).focus()
+    pilot.app.screen.query_one(FieldForm).go_to("lora_r")
     await pilot.press("enter", "ctrl+u", *"8x", "enter")
     await until(pilot, lambda: "r = 8x" in str(pilot.app.screen.query_one(FindingList).shown))
     await pilot.pause()

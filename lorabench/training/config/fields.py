@@ -139,6 +139,9 @@ _SAVING = (
     _saving("report_to", ("str", "list"), "none", "tensorboard, wandb, trackio …", optional=True),
 )
 
+OUR_KEY = "LORABENCH"
+"""Under `env:`, where TRL reads a variable that nobody asks for: see run_config.py."""
+
 LORA_EXTRA = frozenset({
     *(field.name for field in _LORA if field.owner == "LoraConfig"),
     "alora_invocation_tokens", "arrow_config", "corda_config", "ensure_weight_tying", "eva_config",

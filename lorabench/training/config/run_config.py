@@ -7,6 +7,7 @@ environment variables, whatever it holds. So what TRL has no name for stands the
     env:
       LORABENCH:
         precision: auto               # see precision.py
+        stop_on_nan: false            # train on after a loss of NaN or infinity; true by default
         lora:                         # arguments of PEFT's LoraConfig
           rank_pattern: {o_proj: 16}
 
@@ -16,23 +17,21 @@ with them. Whoever reads or sets a field does so by its name, and need not know 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.text import visible
 from lorabench.training.config.document import change, read
 from lorabench.training.config.edit import REMOVED
-from lorabench.training.config.field import ConfigError, Field, FieldProblem
-from lorabench.training.config.fields import FIELDS, LORA_EXTRA
-from lorabench.training.config.old_names import old_name_problem
+from lorabench.training.config.field import ConfigError, Field, FieldProblem, described
+from lorabench.training.config.fields import FIELDS, LORA_EXTRA, OUR_KEY
+from lorabench.training.config.problems import problems_of
 from lorabench.training.config.saving import read_text, write_text
-from lorabench.training.preflight.finding import Mend
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-OUR_KEY = "LORABENCH"
 _SAME_NOW = {
     "gradient_checkpointing": "activation_checkpointing",
     "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
@@ -120,6 +119,11 @@ class RunConfig:
             return "fp16"
         return "fp32" if self._at("bf16") is False and self._ours.get("precision") != "auto" else "auto"
 
+    @property
+    def stop_on_nan(self) -> bool:
+        """Whether a loss that is NaN or infinite ends the run."""
+        return self._ours.get("stop_on_nan") is not False
+
     def get(self, name: str) -> Any:
         """Return a field's value as TRL will see it: the file's or, where that is not valid, the default.
 
@@ -172,10 +176,38 @@ class RunConfig:
             else:
                 here = self._name_here(name)
                 paths[(here,)] = REMOVED if value is None and not _takes_null(here) else value
-        self._document = change(
-            self._document,
-            {path: value for path, value in paths.items() if value is not REMOVED or self._holds(path)},
-        )
+        self._change(paths)
+
+    def unset(self, name: str) -> None:
+        """Take a field out of the file, wherever it stands there: then its default holds.
+
+        Raises:
+            ConfigError: as `set`.
+        """
+        paths = [("env", OUR_KEY, "lora", name), ("env", OUR_KEY, name), (self._name_here(name),)]
+        if name == "precision":
+            paths += [("bf16",), ("fp16",)]
+        self._change(dict.fromkeys(paths, REMOVED))
+
+    def _change(self, paths: Mapping[tuple[str, ...], Any]) -> None:
+        changes = {path: value for path, value in paths.items() if value is not REMOVED or self._holds(path)}
+        for path in changes:
+            self._refuse_to_overwrite(path)
+        self._document = change(self._document, changes)
+
+    def _refuse_to_overwrite(self, path: tuple[str, ...]) -> None:
+        """Leave what stands where a mapping should, such as `env: 3`, to the one who wrote it."""
+        place: Any = self.values
+        for depth, name in enumerate(path[:-1], 1):
+            place = place.get(name)
+            if place is None:
+                return
+            if not isinstance(place, Mapping):
+                where = ": ".join(visible(part) for part in path[:depth])
+                raise ConfigError(
+                    f"{visible(path[-1])} belongs under {where}:, which holds {described(place)}.",
+                    "Mend that in the file's text first.",
+                )
 
     def _holds(self, path: tuple[str, ...]) -> bool:
         place: Any = self.values
@@ -216,58 +248,7 @@ class RunConfig:
     @property
     def problems(self) -> list[FieldProblem]:
         """What is wrong, as far as that can be said without TRL; `trl_check.trl_problems` says the rest."""
-        found = list(self._document.problems)
-        for name, value in self.values.items():
-            found += filter(None, [self._problem(name, value)])
-        for name, value in self.lora_extra.items():
-            if name in FIELDS:
-                found += filter(None, [FIELDS[name].problem(value, self.lines.get("env"))])
-        return found + list(self._clashes())
-
-    def _problem(self, name: str, value: Any) -> FieldProblem | None:
-        line = self.lines.get(name)
-        if name == "env":
-            return self._env_problem(value, line)
-        if name == "precision" or name in LORA_EXTRA:
-            message = f"{name} is no field of TRL's, which refuses it here; it belongs under env: {OUR_KEY}:."
-            return FieldProblem(name, message, line=line, mend=Mend("move it there", {name: value}))
-        if name in FIELDS:
-            return FIELDS[name].problem(value, line)
-        return old_name_problem(name, self.values, line)
-
-    def _env_problem(self, env: Any, line: int | None) -> FieldProblem | None:
-        allowed = "NAME: value, one a line"
-        if not isinstance(env, Mapping):
-            return FieldProblem("env", "env must hold environment variables.", allowed, line=line)
-        ours = env.get(OUR_KEY, {})
-        if not (
-            isinstance(ours, Mapping)
-            and isinstance(ours.get("lora", {}), Mapping)
-            and ours.keys() <= {"precision", "lora"}
-        ):
-            return FieldProblem(
-                "env",
-                f"env: {OUR_KEY}: may hold precision: and lora:, a mapping, only.",
-                line=line,
-            )
-        return FIELDS["precision"].problem(ours.get("precision", "auto"), line)
-
-    def _clashes(self) -> Iterable[FieldProblem]:
-        lines = self.lines
-        if self._at("bf16") and self._at("fp16"):
-            yield FieldProblem(
-                "fp16",
-                "bf16 and fp16 are both true; at most one can be.",
-                line=lines.get("fp16"),
-                mend=Mend("let lorabench choose", {"precision": "auto"}),
-            )
-        if self._at("load_in_4bit") and self._at("load_in_8bit"):
-            yield FieldProblem(
-                "load_in_8bit",
-                "load_in_4bit and load_in_8bit are both true; at most one can be.",
-                line=lines.get("load_in_8bit"),
-                mend=Mend("4 bits", {"load_in_8bit": False}),
-            )
+        return [*self._document.problems, *problems_of(self)]
 
     def peft_config(self) -> LoraConfig | None:
         """Return PEFT's LoraConfig as TRL makes it, with the fields that TRL lacks; None without use_peft.

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lorabench.errors import LorabenchError
+from lorabench.text import visible
 from lorabench.training.config.field import FieldProblem
+from lorabench.training.config.fields import FIELDS, OUR_KEY
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.config.trl_check import trl_problems
 from lorabench.training.preflight.advice import advice_findings
@@ -65,7 +67,23 @@ def findings_of(check: Check, config: RunConfig) -> Iterator[Finding]:
 def _config(config: RunConfig) -> list[Finding]:
     """Say what is wrong with the fields that lorabench declares."""
     fine = Finding("config", "ok", "Every field has a value that it can have.")
-    return [_of("config", problem) for problem in config.problems] or [fine]
+    found = [_of("config", problem) for problem in config.problems] or [fine]
+    return [*found, *_passed_by(config)]
+
+
+def _passed_by(config: RunConfig) -> Iterator[Finding]:
+    """Warn of the LoRA fields that TRL has no name for: `trl sft` trains something else than lorabench."""
+    fields = {name: FIELDS[name].default for name in config.lora_extra if name in FIELDS}
+    names = [name for name, value in config.lora_extra.items() if value != fields.get(name)]
+    if names and config.get("use_peft"):
+        it = "it" if len(names) == 1 else "them"
+        yield Finding(
+            "config",
+            "warning",
+            f"`trl sft` would train without {visible(', '.join(names))} (under env: {OUR_KEY}: lora:).",
+            f"TRL has no field for {it}; lorabench train uses {it}. Start the run with lorabench train, or "
+            f"take {it} out for trl sft.",
+        )
 
 
 def _trl(config: RunConfig) -> list[Finding]:

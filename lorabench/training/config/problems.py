@@ -1,0 +1,73 @@
+"""What is wrong with a configuration, as far as that can be said without TRL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lorabench.training.config.field import FieldProblem
+from lorabench.training.config.fields import FIELDS, LORA_EXTRA, OUR_KEY
+from lorabench.training.config.old_names import old_name_problem
+from lorabench.training.preflight.finding import Mend
+
+if TYPE_CHECKING:
+    from lorabench.training.config.run_config import RunConfig
+
+
+def problems_of(config: RunConfig) -> Iterator[FieldProblem]:
+    """Yield the fields whose value cannot be, those that stand in the wrong place, and those that clash."""
+    for name, value in config.values.items():
+        yield from filter(None, [_problem(config, name, value)])
+    for name, value in config.lora_extra.items():
+        if name in FIELDS:
+            yield from filter(None, [FIELDS[name].problem(value, config.lines.get("env"))])
+    yield from _clashes(config)
+
+
+def _problem(config: RunConfig, name: str, value: Any) -> FieldProblem | None:
+    line = config.lines.get(name)
+    if name == "env":
+        return _env_problem(value, line)
+    if name == "precision" or name in LORA_EXTRA:
+        message = f"{name} is no field of TRL's, which refuses it here; it belongs under env: {OUR_KEY}:."
+        return FieldProblem(name, message, line=line, mend=Mend("move it there", {name: value}))
+    if name in FIELDS:
+        return FIELDS[name].problem(value, line)
+    return old_name_problem(name, config.values, line)
+
+
+def _env_problem(env: Any, line: int | None) -> FieldProblem | None:
+    allowed = "NAME: value, one a line"
+    if not isinstance(env, Mapping):
+        return FieldProblem("env", "env must hold environment variables.", allowed, line=line)
+    ours = env.get(OUR_KEY, {})
+    if not (
+        isinstance(ours, Mapping)
+        and isinstance(ours.get("lora", {}), Mapping)
+        and isinstance(ours.get("stop_on_nan", True), bool)
+        and ours.keys() <= {"precision", "lora", "stop_on_nan"}
+    ):
+        return FieldProblem(
+            "env",
+            f"env: {OUR_KEY}: may hold precision:, lora:, a mapping, and stop_on_nan:, true or false, only.",
+            line=line,
+        )
+    return FIELDS["precision"].problem(ours.get("precision", "auto"), line)
+
+
+def _clashes(config: RunConfig) -> Iterator[FieldProblem]:
+    lines = config.lines
+    if config.get("bf16") and config.get("fp16"):
+        yield FieldProblem(
+            "fp16",
+            "bf16 and fp16 are both true; at most one can be.",
+            line=lines.get("fp16"),
+            mend=Mend("let lorabench choose", {"precision": "auto"}),
+        )
+    if config.get("load_in_4bit") and config.get("load_in_8bit"):
+        yield FieldProblem(
+            "load_in_8bit",
+            "load_in_4bit and load_in_8bit are both true; at most one can be.",
+            line=lines.get("load_in_8bit"),
+            mend=Mend("4 bits", {"load_in_8bit": False}),
+        )
