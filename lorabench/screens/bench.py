@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,8 +18,10 @@ from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
+from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE, read_news
-from lorabench.screens.facts import facts_of, facts_table, previewed, progress_text
+from lorabench.screens.facts import facts_of, facts_table, running_text
+from lorabench.screens.preview import preview, previewed
 from lorabench.screens.run_table import RunTable
 from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import visible
@@ -34,20 +36,6 @@ PREVIEW_PAUSE = 0.1
 NEWS_SECONDS = 2.0
 
 
-def preview(path: Path) -> Summary | LorabenchError:
-    """Analyse an adapter for its line in the table; what goes wrong is what the line tells."""
-    from lorabench.adapters.open import open_adapter
-    from lorabench.spectra.analysis import spectra_of
-    from lorabench.spectra.report import summarize
-
-    try:
-        return summarize(list(spectra_of(open_adapter(path))))
-    except LorabenchError as error:
-        return error
-    except Exception as error:  # noqa: BLE001  one file that we cannot cope with must not end the others'
-        return LorabenchError(f"{type(error).__name__}: {visible(error)}", "This is a defect of lorabench.")
-
-
 class BenchScreen(WorkScreen):
     """The runs and adapters of the folder, and what is known of the one under the cursor."""
 
@@ -56,14 +44,16 @@ class BenchScreen(WorkScreen):
 Every run and adapter in the folder, at any depth; checkpoints stand beneath their run.
 
 - **state**: what the run's own files say (`events.jsonl`, or `trainer_state.json` of a checkpoint);
-  *unfinished* is a run that has started and not ended; an *adapter* is weights without a run.
+  *training* is a run whose process lives, here or on another machine; *unfinished* one that has started
+  and not ended; an *adapter* is weights without a run.
 - **r** and **targets**: from `adapter_config.json`.
 - **step**, **loss**: the last that was logged.
 - **‖ΔW‖**, **α**: size of the whole update, and mean power-law exponent of the layers whose alpha could be
   fitted; `·` is being computed, `—` where there is none, `↵` when you open it: files over 256 MB and pickles.
 
-`enter` opens an adapter: its layers (4), and the pictures of a layer (5). A run that has no adapter yet
-opens its configuration (2); `n` makes a new run.
+`enter` opens an adapter: its layers (4), and the pictures of a layer (5). A run in training is watched (3),
+and one that has no adapter yet opens its configuration (2). `t` trains a run, `w` shows how its training
+went, `n` makes a new run.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -74,11 +64,11 @@ opens its configuration (2); `n` makes a new run.
             id="bench.filter",
             tooltip="show only matching names",
         ),
-        Binding(
-            "y", "copy", "copy path", id="bench.copy", tooltip="copy the path to the terminal's clipboard"
-        ),
+        Binding("y", "copy", "copy path", show=False, id="bench.copy", tooltip="copy the path (OSC 52)"),
         Binding("escape", "unfilter", "no filter", show=False, id="bench.unfilter"),
         Binding("f5,r", "reload", "reload", show=False, id="bench.reload", tooltip="read the folder again"),
+        Binding("t", "train", "train", id="bench.train", tooltip="train this run, or go on with it"),
+        Binding("w", "watch", "watch", show=False, id="bench.watch", tooltip="show how this run trains"),
         Binding("n", "new", "new", id="bench.new", tooltip="make a new run and open its configuration"),
         Binding(
             "2", "config", "Config", show=False, id="bench.config", tooltip="the configuration of this run"
@@ -121,7 +111,7 @@ opens its configuration (2); `n` makes a new run.
 
         worker = get_current_worker()
         rows = list_folder(self.workbench.folder)
-        self.app.call_later(self.fill, rows)
+        self.tell(self.fill, rows)
         for row in filter(previewed, rows):
             if row.path in self.table.summaries:
                 continue
@@ -130,7 +120,16 @@ opens its configuration (2); `n` makes a new run.
                 time.sleep(PREVIEW_PAUSE)
             if worker.is_cancelled:
                 return
-            self.app.call_later(self.add_summary, row.path, preview(row.path))
+            self.tell(self.add_summary, row.path, preview(row.path))
+
+    def tell(self, show: Callable[..., None], *found: object) -> None:
+        """Let `show` show what a thread has found, unless the screen has been taken down by then."""
+
+        def show_it() -> None:
+            if self.query(RunTable) and self.query("#facts"):
+                show(*found)
+
+        self.app.call_later(show_it)
 
     def fill(self, rows: list[Row]) -> None:
         """Show the rows; a folder that is one adapter and nothing else is opened at once."""
@@ -152,33 +151,26 @@ opens its configuration (2); `n` makes a new run.
         told = {path: read_news(path, history) for path, history in runs if history.state != "checkpoint"}
         news = {path: history for path, history in told.items() if history is not None}
         if news:
-            self.app.call_later(self.show_news, news)
+            self.tell(self.show_news, news)
 
     def show_news(self, news: dict[Path, History]) -> None:
         """Rewrite the rows of these runs; where a training has ended or saved, list the folder anew."""
-        more = False
-        for at, row in enumerate(self.rows):
-            history = news.get(row.path)
-            if history is None or row.history is None:
-                continue
-            self.rows[at] = replace(row, history=history)
-            self.table.renew(self.rows[at])
-            ended = row.history.state == "training" and history.state != "training"
-            if ended or history.saved_step != row.history.saved_step:
-                more = True
-                for path in [path for path in self.table.summaries if path.is_relative_to(row.path)]:
-                    del self.table.summaries[path]
+        from lorabench.screens.listing import renewed
+
+        self.rows, more = renewed(self.rows, news)
+        for row in self.rows:
+            if row.path in news:
+                self.table.renew(row)
         self.tell_what_runs()
         if self.current_row is not None and self.current_row.path in news:
             self.show_detail()
         if more:
+            self.table.forget(more)
             self.run_in_thread(self.read_folder, "folder")
 
     def tell_what_runs(self) -> None:
         """Put the run that goes on into the top line."""
-        going_on = [row for row in self.rows if row.state == "training"]
-        text = progress_text(going_on[0]) if going_on else ""
-        self.workbench.running = f"{text} +{len(going_on) - 1}" if len(going_on) > 1 else text
+        self.workbench.running = running_text(self.rows)
         screen = self.app.screen
         if isinstance(screen, WorkScreen):
             screen.refresh_top()
@@ -234,21 +226,39 @@ opens its configuration (2); `n` makes a new run.
 
     @on(DataTable.RowSelected)
     def open_row(self) -> None:
-        """Open the adapter under the cursor."""
+        """Watch the run under the cursor if it trains; else open its adapter, or what else it has."""
         row = self.current_row
         if row is None:
             self.notify(self.empty_text(), markup=False)
+        elif row.state == "training":
+            self.workbench.watch_run(row.path)
         elif row.location is not None:
             self.workbench.open_adapter(row.path)
         elif (row.path / RUN_FILE).is_file():
             self.workbench.open_config(row.path / RUN_FILE)
+        elif (row.path / EVENTS_FILE).is_file():
+            self.workbench.watch_run(row.path)
         else:
             what = (
-                "A folder: choose an adapter in it."
-                if row.history is None
-                else "This run has neither an adapter yet nor a run.yaml."
+                "A folder: choose an adapter in it." if row.history is None else "There is no adapter here."
             )
             self.notify(what, severity="warning", markup=False)
+
+    def action_train(self) -> None:
+        """Train the run under the cursor."""
+        row = self.current_row
+        if row is not None and (row.path / RUN_FILE).is_file():
+            self.workbench.train_run(row.path)
+        else:
+            self.notify("There is no run.yaml here to train. Press n for a new run.", severity="warning")
+
+    def action_watch(self) -> None:
+        """Show how the run under the cursor trains, or trained."""
+        row = self.current_row
+        if row is not None and (row.state == "training" or (row.path / EVENTS_FILE).is_file()):
+            self.workbench.watch_run(row.path)
+        else:
+            self.notify("No training has been recorded here.", severity="warning")
 
     async def action_config(self) -> None:
         """Open the configuration of the run under the cursor, or show the one that is open."""

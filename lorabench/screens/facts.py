@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from lorabench.errors import LorabenchError
+from lorabench.screens.preview import previewed
 from lorabench.text import human_bytes, shorten, visible
 from lorabench.widgets.sparkline import sparkline
 
@@ -17,31 +19,22 @@ if TYPE_CHECKING:
 
 Facts = list[tuple[str, str]]
 
-# Larger adapters, and pickles, are analysed when they are opened and not by passing by.
-PREVIEW_BYTES = 256_000_000
-
-
-def previewed(row: Row) -> bool:
-    """Say whether the bench analyses this row by itself."""
-    location = row.location
-    return (
-        location is not None
-        and 0 < row.size <= PREVIEW_BYTES
-        and all(file.suffix == ".safetensors" for file in location.files)
-    )
-
 
 def dash(value: float | None, form: str = "") -> str:
     """Write a number, or a dash where there is none."""
     return "—" if value is None else format(value, form)
 
 
-def progress_text(row: Row) -> str:
-    """Say how far a run is: `style-r8 312/750`, or its name alone until it knows."""
-    history = row.history
-    if history is None or history.step is None:
-        return row.name
-    return f"{row.name} {history.step}/{history.total_steps or '?'}"
+def running_text(rows: Sequence[Row]) -> str:
+    """Say which run goes on and how far it is: `style-r8 312/750`, with `+1` where another does too."""
+    running = [row for row in rows if row.state == "training"]
+    if not running:
+        return ""
+    history = running[0].history
+    text = running[0].name
+    if history is not None and history.step is not None:
+        text += f" {history.step}/{history.total_steps or '?'}"
+    return f"{text} +{len(running) - 1}" if len(running) > 1 else text
 
 
 def facts_of(row: Row, summary: Summary | LorabenchError | None) -> Facts:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
@@ -51,6 +51,21 @@ def list_folder(folder: Path) -> list[Row]:
         rows.append(row)
         open_rows.append(row)
     return rows
+
+
+def renewed(rows: Iterable[Row], news: Mapping[Path, History]) -> tuple[list[Row], list[Path]]:
+    """Return the rows with the news of their runs, and the runs that hold more now: they saved or ended."""
+    fresh: list[Row] = []
+    more: list[Path] = []
+    for row in rows:
+        now, before = news.get(row.path), row.history
+        if now is not None and before is not None:
+            ended = before.state == "training" and now.state != "training"
+            if ended or now.saved_step != before.saved_step:
+                more.append(row.path)
+            row = replace(row, history=now)
+        fresh.append(row)
+    return fresh, more
 
 
 def _branches(found: set[Path], folder: Path) -> set[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +10,8 @@ from rich.console import JustifyMethod
 from rich.text import Text
 
 from lorabench.errors import LorabenchError
-from lorabench.screens.facts import dash, previewed, targets_text
+from lorabench.screens.facts import dash, targets_text
+from lorabench.screens.preview import previewed
 from lorabench.text import shorten, visible
 from lorabench.widgets.row_table import RowTable
 
@@ -95,6 +96,12 @@ class RunTable(RowTable):
         row = next((row for row in self.shown if row.path == path), None)
         if row is not None:
             self.renew(row)
+
+    def forget(self, folders: Iterable[Path]) -> None:
+        """Forget what the analysis gave of the adapters in these folders: they have changed."""
+        gone = [path for path in self.summaries for folder in folders if path.is_relative_to(folder)]
+        for path in gone:
+            self.summaries.pop(path, None)
 
     def renew(self, row: Row) -> None:
         """Write the cells of a row of which something is new."""

@@ -19,6 +19,8 @@ TABS = (
     ("layers", "4", "Layers"),
     ("spectra", "5", "Spectra"),
 )
+# The name of the program and the tabs, each with a blank at either side, and the place's own two blanks.
+TAKEN = len(" lorabench ") + sum(len(f" {key} {title} ") for _, key, title in TABS) + 2
 
 
 class TopLine(Horizontal):
@@ -55,14 +57,17 @@ class TopLine(Horizontal):
         self.paint()
 
     def paint(self) -> None:
-        """Fit folder, adapter, device and the run that goes on into what the tabs leave of the line."""
-        going_on = f"  ● {shorten(visible(self.running), 30)}" if self.running else ""
-        room = max(10, self.size.width - 65 - len(going_on))
-        device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
-        opened = f" ▸ {visible(self.opened)}" if self.opened else ""
-        names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)
-        line = Text(f"{names}  {device}".rstrip(), no_wrap=True)
-        line.append(going_on, "bold")
+        """Fit the run that goes on, then folder and adapter, then the device into what the tabs leave."""
+        room = max(10, self.size.width - TAKEN)
+        running = shorten(f"  ● {visible(self.running)}", room) if self.running else ""
+        room -= len(running)
+        line = Text(no_wrap=True)
+        if room > 10:
+            device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
+            opened = f" ▸ {visible(self.opened)}" if self.opened else ""
+            names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)
+            line.append(f"{names}  {device}".rstrip())
+        line.append(running, "bold")
         self.query_one("#place", Static).update(line)
 
     def on_resize(self) -> None:

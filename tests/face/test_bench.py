@@ -74,15 +74,17 @@ async def test_a_damaged_file_is_a_sentence_and_nothing_is_lost(workbench: Make)
         assert len(bench_rows(app)) == 5
 
 
-async def test_a_run_with_neither_adapter_nor_configuration_says_so(workbench: Make, outputs: Path) -> None:
+async def test_a_run_without_an_adapter_and_a_configuration_shows_how_it_trained(
+    workbench: Make, outputs: Path
+) -> None:
     (outputs / "aaa").mkdir()
     (outputs / "aaa" / "events.jsonl").write_text('{"kind": "started"}\n')
     app = workbench()
-    async with app.run_test(size=(120, 36), notifications=True) as pilot:
+    async with app.run_test(size=(120, 36)) as pilot:
         await settled(pilot)
         await pilot.press("enter")
-        await until(pilot, lambda: "neither an adapter yet nor a run.yaml" in text_of(app))
-        assert isinstance(app.screen, BenchScreen)
+        await until(pilot, lambda: app.current_mode == "train")
+        assert app.run_folder == outputs / "aaa"
 
 
 async def test_a_place_that_may_not_be_read_hides_nothing_else(
