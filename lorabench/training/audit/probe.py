@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from lorabench.errors import LorabenchError
 from lorabench.text import visible
 from lorabench.training.audit.change import change_of
 from lorabench.training.audit.judge import (
@@ -29,6 +30,7 @@ from lorabench.training.audit.scaling import scaling_checks
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.finding import Finding
 from lorabench.training.trainer.build import build
+from lorabench.training.trainer.failures import failure_of
 
 STEPS = 3
 _QUIET = {
@@ -52,8 +54,19 @@ def audit(config: RunConfig, steps: int = STEPS) -> AuditReport:
     """Build the run twice and take `steps` optimizer steps each: under plain SGD, and as configured.
 
     Raises:
-        LorabenchError: the run cannot be built; what `build` raises.
+        LorabenchError: the run cannot be built or takes no step; says why.
     """
+    try:
+        return _audit(config, steps)
+    except LorabenchError:
+        raise
+    except Exception as error:
+        reason, told, hint = failure_of(error, config)
+        advice = hint if reason != "error" else "lorabench check says what would keep this run from training."
+        raise LorabenchError(told, advice) from error
+
+
+def _audit(config: RunConfig, steps: int) -> AuditReport:
     with tempfile.TemporaryDirectory() as folder:
         quiet = _QUIET | {"output_dir": folder}
         trainer = build(_changed(config, quiet | _PLAIN_SGD))
@@ -91,6 +104,8 @@ def record(trainer: Any, steps: int) -> list[Step]:
     with recorder.recording():
         trainer.train()
     trainer.remove_callback(halt)
+    if not recorder.steps:
+        raise LorabenchError("The run has no step to audit: its data gives no batch.")
     return recorder.steps
 
 
