@@ -59,21 +59,23 @@ class OutputTail:
                 if replaced:
                     self._offset, self._open = 0, b""
                 self._file = identity
-                self._pass_over(status.st_size)
+                passed = self._pass_over(status.st_size)
                 chunk = os.pread(file.fileno(), MOST_BYTES, self._offset)
         except OSError:
             return False
         self._offset += len(chunk)
-        self._take(chunk)
+        self._take(chunk[chunk.find(b"\n") + 1 :] if passed else chunk)
         return bool(chunk) or replaced
 
-    def _pass_over(self, size: int) -> None:
-        """Go to the file's last part where more is new than one reading takes."""
+    def _pass_over(self, size: int) -> bool:
+        """Go to the file's last part where more is new than one reading takes; return whether it is."""
         passed = size - MOST_BYTES - self._offset
-        if passed > 0:
-            self.add(f"… {human_bytes(passed)} of {self.path.name} passed over …")
-            self._offset += passed
-            self._open = b""
+        if passed <= 0:
+            return False
+        self.add(f"… {human_bytes(passed)} of {self.path.name} passed over …")
+        self._offset += passed
+        self._open = b""
+        return True
 
     def _take(self, chunk: bytes) -> None:
         *ended, rest = (self._open + chunk).split(b"\n")

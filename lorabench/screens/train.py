@@ -32,6 +32,7 @@ from lorabench.widgets.finding_list import MARKS
 from lorabench.widgets.log_pane import LogPane
 from lorabench.widgets.meters import Meters
 
+ADAPTER_FILE = "adapter_model.safetensors"
 PANELS = ("", "-only-loss", "-only-delta", "-only-log")
 
 
@@ -66,13 +67,14 @@ workbench, stops nothing.
         Binding("x", "stop", "stop", id="train.stop", tooltip="save and stop at the next step; asks first"),
         Binding("t", "train", "train", show=False, id="train.train", tooltip="train this run, or go on"),
         Binding(
-            "enter",
-            "enter",
-            "start anyway",
+            "T",
+            "train_anyway",
+            "train anyway",
             show=False,
-            id="train.enter",
-            tooltip="start despite the preflight's errors; open the adapter of a run that has ended",
+            id="train.anyway",
+            tooltip="train in spite of the preflight's errors",
         ),
+        Binding("enter", "open", "layers", show=False, id="train.open", tooltip="open the run's adapter"),
         Binding("slash", "filter", "search", key_display="/", id="train.search", tooltip="search the log"),
         Binding("o", "behind", "behind", show=False, id="train.behind", tooltip="another run's loss behind"),
         Binding("l", "log_axis", "log axis", show=False, id="train.log_axis", tooltip="logarithmic loss"),
@@ -85,6 +87,7 @@ workbench, stops nothing.
     def __init__(self) -> None:
         super().__init__()
         self.watched: RunWatch | None = None
+        self.spectra_of: RunWatch | None = None
         self.behind: Curve | None = None
         self.frozen = self.reading = self.log_axis = False
         self.panel = 0
@@ -108,6 +111,7 @@ workbench, stops nothing.
         self.query_one("#log").border_title = "output.log"
         self.query_one(LogPane).focus()
         self.set_interval(self.workbench.refresh_seconds, self.tick)
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.draw))
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
@@ -138,9 +142,24 @@ workbench, stops nothing.
     @on(Read)
     def show_read(self, message: Read) -> None:
         """Paint what was read, unless another run is watched by now."""
-        if message.watch is self.watched:
-            self.reading = False
+        watch = message.watch
+        if watch is not self.watched:
+            return
+        self.reading = False
+        if watch.changed or watch.going:
+            watch.changed = False
             self.draw()
+        if watch.lacks_spectra and self.spectra_of is not watch:
+            self.spectra_of = watch
+            self.run_in_thread(lambda: self.read_spectra(watch), "spectra")
+
+    def read_spectra(self, watch: RunWatch) -> None:
+        """Compute the spectra of a run's checkpoints (in the thread)."""
+        worker = get_current_worker()
+        for _ in watch.read_spectra():
+            if worker.is_cancelled:
+                return
+            watch.changed = True
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.draw)
@@ -180,7 +199,7 @@ workbench, stops nothing.
 
     def show_findings(self, findings: list[dict[str, object]]) -> None:
         """List what the preflight has found, and what to do."""
-        text = Text("The preflight has found errors. enter starts anyway; 2 mends the configuration.\n\n")
+        text = Text("The preflight has found errors. T trains anyway, 2 mends the configuration.\n\n")
         marks = {str(level): mark for level, mark in MARKS.items()}
         for finding in findings:
             level = str(finding.get("level", ""))
@@ -238,14 +257,19 @@ workbench, stops nothing.
         else:
             self.workbench.train_run(self.watched.folder)
 
-    def action_enter(self) -> None:
-        """Start despite the preflight, or open the adapter of a run that has ended."""
-        if self.watched is None:
-            return
-        if self.has_class("-findings"):
+    def action_train_anyway(self) -> None:
+        """Train in spite of the preflight's errors."""
+        if self.watched is not None and self.watched.record.findings:
             self.workbench.train_run(self.watched.folder, override=True)
-        elif self.watched.record.path and not self.watched.going:
-            self.workbench.open_adapter(self.watched.folder / self.watched.record.path)
+        else:
+            self.notify("The preflight has not stopped this run.", markup=False)
+
+    def action_open(self) -> None:
+        """Open the adapter that the run has saved."""
+        if self.watched is None or not (self.watched.folder / ADAPTER_FILE).is_file():
+            self.notify("This run has saved no adapter yet.", severity="warning", markup=False)
+        else:
+            self.workbench.open_adapter(self.watched.folder)
 
     def action_behind(self) -> None:
         """Choose another run of the folder whose loss is drawn behind this one's."""

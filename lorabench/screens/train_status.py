@@ -83,8 +83,14 @@ class RunStatus(Painting):
         if activity == "gone":
             return [at, f"its trainer ended without a word{self._who(watch)}; t goes on"]
         reason = visible(record.reason) if record.reason not in ("", activity) else ""
-        place = f"adapter in {shorten(visible(record.path), 40)}" if record.path else ""
-        return [at, reason, f"after {spent}", place]
+        opens = (
+            "enter opens its layers"
+            if activity == "finished"
+            else "t goes on"
+            if activity == "stopped"
+            else ""
+        )
+        return [at, reason, f"after {spent}" if watch.elapsed else "", opens]
 
     def _who(self, watch: RunWatch) -> str:
         return f": process {watch.owner.pid} is gone" if watch.owner is not None else ""

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from lorabench.runs.lock import Owner, read_owner
 from lorabench.runs.output import OUTPUT_FILE, OutputTail
 from lorabench.runs.record import RunRecord
 from lorabench.runs.requests import stop_requested
+from lorabench.runs.trainer_state import events_of_checkpoints
 from lorabench.widgets.log_pane import WARNING_MARK
 
 # Small enough that a screen which wants to paint never waits longer than some ten milliseconds.
@@ -35,7 +37,7 @@ class RunWatch:
         self.tail = OutputTail(folder / OUTPUT_FILE)
         self.owner: Owner | None = None
         self.stop_asked = False
-        self.caught_up = False
+        self.caught_up = self.changed = False
         self.events = 0
         self.last_time = 0.0
         self.since: float | None = None
@@ -43,7 +45,7 @@ class RunWatch:
         self._follower = Follower(folder / EVENTS_FILE)
 
     def read(self) -> bool:
-        """Take in the next part of what is new; return whether there was anything."""
+        """Take in the next part of what is new; return whether there may be more."""
         # The owner first: who is gone by now has written all his events before.
         owner, stop_asked = read_owner(self.folder), stop_requested(self.folder)
         events = self._follower.read(CHUNK_BYTES)
@@ -57,9 +59,29 @@ class RunWatch:
                 self._note_times(events[0].get("time"), events[-1].get("time"))
             new_output = self.tail.read()
             self._repeat_warnings(self.record.warning_count - warned)
+            if not (self.events or self.caught_up):
+                self._add_what_others_wrote()
             self.caught_up = not events
+            self.changed = self.changed or bool(events) or new_output
             self._abandoned = self.caught_up and (owner is None or owner.alive is False)
-        return bool(events) or new_output
+        return bool(events)
+
+    def _add_what_others_wrote(self) -> None:
+        """Take in a run of another tool, which has no events file."""
+        for event in events_of_checkpoints(self.folder):
+            self.record.add(event)
+            self.events += 1
+
+    def read_spectra(self) -> Iterator[None]:
+        """Compute the spectra of the checkpoints, where a run that has ended tells of none; one a step."""
+        from lorabench.spectra.moment import spectra_over
+
+        for event in spectra_over(self.folder):
+            with self.busy:
+                if self.going:
+                    return
+                self.record.add(event)
+            yield
 
     def _note_times(self, first: object, last: object) -> None:
         if isinstance(last, int | float):
@@ -95,6 +117,11 @@ class RunWatch:
     def going(self) -> bool:
         """Whether somebody trains this run now."""
         return self.activity in ("starting", "training")
+
+    @property
+    def lacks_spectra(self) -> bool:
+        """Whether this run has ended and its events tell nothing of its spectra."""
+        return self.caught_up and not self.going and self.record.spectra is None
 
     @property
     def elapsed(self) -> float:

@@ -44,17 +44,24 @@ class Curve:
 
 
 def smoothed(values: Floats) -> Floats:
-    """Return the exponential moving average of values, without the bias towards its start.
+    """Return the mean of the exponential moving averages from both ends: smooth, and not behind the values.
 
-    The span is 4 values, or about a thirtieth of all where that is more.
+    The span is 4 values, or about a thirtieth of all where that is more. Values that are not finite are left
+    out; where there is nothing to average yet, the result is NaN.
     """
     span = max(4, 2 ** int(math.log2(max(values.size, 32) / 32)))
-    means, mean, count = np.empty_like(values), 0.0, 0
+    return (_moving_average(values, span) + _moving_average(values[::-1], span)[::-1]) / 2
+
+
+def _moving_average(values: Floats, span: int) -> Floats:
+    """Return the exponential moving average, which begins as the plain mean of what there is."""
+    means, mean, count = np.full_like(values, np.nan), 0.0, 0
     for at, value in enumerate(values.tolist()):
         if math.isfinite(value):
             count += 1
             mean += (value - mean) / min(count, span)
-        means[at] = mean if count else np.nan
+        if count:
+            means[at] = mean
     return means
 
 

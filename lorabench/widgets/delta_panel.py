@@ -148,7 +148,14 @@ class DeltaPanel(Painting):
         return [line.append(shorten(names, max(8, self.size.width - line.cell_len)))]
 
     def _update(self, record: RunRecord) -> list[Text]:
-        text = record.update.get("text") if record.update else None
+        """One line of the newest update event: its text, or its numbers by their names."""
+        update = record.update or {}
+        numbers = [
+            f"{name} {value:.3g}"
+            for name, value in update.items()
+            if name not in ("time", "step") and isinstance(value, int | float)
+        ]
+        text = str(update.get("text") or "  ".join(numbers))
         return [self._pair("update", visible(text), "")] if text else []
 
     def _growing(self, now: Modules, before: Modules, room: int) -> list[Text]:

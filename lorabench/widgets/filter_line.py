@@ -72,4 +72,4 @@ class FilterLine(Vertical):
     def leave(self) -> None:
         """Give the keys back to what is filtered."""
         if self.query_one(Input).has_focus:
-            self.screen.focus_next("DataTable")
+            self.screen.focus_next("DataTable, LogPane")
