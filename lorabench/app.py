@@ -78,14 +78,7 @@ class LorabenchApp(TerminalApp):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "1",
-            "show('bench')",
-            "Bench",
-            show=False,
-            id="app.bench",
-            tooltip="the folder's runs and adapters",
-        ),
+        Binding("1", "show('bench')", "Bench", show=False, id="app.bench", tooltip="runs and adapters"),
         Binding("2", "show('config')", "Config", show=False, id="app.config", tooltip="the configuration"),
         Binding("3", "show('train')", "Train", show=False, id="app.train", tooltip="the run, live"),
         Binding("4", "show('layers')", "Layers", show=False, id="app.layers", tooltip="the table of layers"),
@@ -115,7 +108,7 @@ class LorabenchApp(TerminalApp):
         self.refresh_seconds = refresh_seconds
         self.device: Device | None = None
         self.analysis = Analysis(self)
-        self.training = Training(self, start, terminal, own_process)
+        self.training = Training(self, self.show_not_started, start, terminal, own_process)
         self.run_folder: Path | None = None
         self.config_file: ConfigFile | None = None
         self.detached = False
@@ -230,12 +223,11 @@ class LorabenchApp(TerminalApp):
         def go_on() -> None:
             try:
                 if self.config_file is not None and self.config_file.changed:
-                    self.config_file = type(self.config_file)(path)
-                self.training.begin(path, override=override, resume=resume, then=self.watch_run)
+                    self.config_file = type(self.config_file)(path)  # its changes were given up
             except LorabenchError as error:
-                self.show_error(error)
-            except OSError as error:
-                self.show_error(LorabenchError(f"{visible(path.parent)}: {error.strerror}."))
+                self.show_not_started(error)
+            else:
+                self.training.begin(path, override=override, resume=resume, then=self.watch_run)
 
         if self.config_file is not None and self.config_file.path == path:
             self.when_saved(go_on)
@@ -271,9 +263,13 @@ class LorabenchApp(TerminalApp):
             else:
                 self.show_error(crash)
 
-    def show_error(self, error: LorabenchError) -> None:
+    def show_error(self, error: LorabenchError, title: str = "not opened") -> None:
         """Show an error that the user can mend."""
-        self.push_screen(ErrorDialog(error))
+        self.push_screen(ErrorDialog(error, title))
+
+    def show_not_started(self, error: LorabenchError) -> None:
+        """Show why a training cannot be begun."""
+        self.show_error(error, "not started")
 
     def action_show(self, mode: str) -> None:
         """Switch to a screen."""

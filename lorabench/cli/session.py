@@ -77,13 +77,13 @@ class Session:
             signal.signal(number, lambda number, _: self._end(number))
 
     def _end(self, number: int) -> None:
-        now = time.monotonic()
-        if self._asked is None:
+        training, now = self._app.training, time.monotonic()
+        if self._asked is None and not training.stopping:
             self._asked = now
-            if self._app.training.here is not None:
-                self._app.training.stop()
+            if training.here is not None:
+                training.stop()
             self._app.leave()
-        elif now - self._asked > _SAME_SIGNAL_SECONDS:
+        elif self._asked is None or now - self._asked > _SAME_SIGNAL_SECONDS:
             self._terminal.reset()
             os._exit(128 + number)
 
@@ -92,11 +92,10 @@ class Session:
         # Textual's handlers want its screens; a hang-up continues us too.
         for number in (signal.SIGCONT, signal.SIGTSTP):
             signal.signal(number, signal.SIG_DFL)
-        trainer = self._app.training.here
-        if trainer is None:
+        trainer, gone = self._app.training.begun_here, self._terminal.hung_up or self._app.detached
+        if trainer is None or not (gone or trainer.alive):
             self._terminal.give_back()
             return self._app.return_code or 0
-        gone = self._terminal.hung_up or self._app.detached
         self._terminal.say(self._farewell())
         if gone:
             self._terminal.leave()

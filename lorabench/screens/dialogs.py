@@ -49,13 +49,13 @@ class ErrorDialog(ModalScreen[None]):
         Binding("y", "copy", "copy", id="error.copy"),
     ]
 
-    def __init__(self, error: LorabenchError) -> None:
+    def __init__(self, error: LorabenchError, title: str) -> None:
         super().__init__()
-        self.error = error
+        self.error, self.heading = error, title
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog error") as dialog:
-            dialog.border_title = "not opened"
+            dialog.border_title = self.heading
             dialog.border_subtitle = "esc closes · y copies"
             yield Static(Text(self.error.message))
             if self.error.hint:

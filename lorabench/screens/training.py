@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,14 +45,20 @@ class StartTraining(Protocol):
 class Training:
     """The training that this workbench has begun, and the questions before and after.
 
-    `terminal` is the one whose log is the run's output while a thread of this process trains; a run in a
+    `fail` shows why a training cannot be begun. `terminal` is the one whose log is the run's output while a thread of this process trains; a run in a
     process of its own (`own_process`) writes its log itself.
     """
 
     def __init__(
-        self, app: App[None], start: StartTraining | None, terminal: Terminal | None, own_process: bool
+        self,
+        app: App[None],
+        fail: Callable[[LorabenchError], None],
+        start: StartTraining | None,
+        terminal: Terminal | None,
+        own_process: bool,
     ) -> None:
         self._app = app
+        self._fail = fail
         self._start = start
         self._terminal = terminal
         self.own_process = own_process
@@ -66,9 +73,14 @@ class Training:
         return self.trainer is not None and self.trainer.alive
 
     @property
+    def begun_here(self) -> Trainer | None:
+        """What was begun last to train in this very process; it may have ended."""
+        return None if self.own_process else self.trainer
+
+    @property
     def here(self) -> Trainer | None:
         """What trains in this very process, if anything does."""
-        return self.trainer if self.goes_on and not self.own_process else None
+        return self.begun_here if self.goes_on else None
 
     def stop(self) -> None:
         """Ask the run that was begun here to save and end."""
@@ -82,15 +94,26 @@ class Training:
         return visible(self.folder.name)
 
     def begin(self, path: Path, *, override: bool, resume: bool | None, then: Callable[[Path], None]) -> None:
-        """Train this configuration and go on with its folder, after what there is to ask.
+        """Train this configuration and go on with its folder, after what there is to ask."""
+        with self._failing():
+            self._begin(path, override, resume, then)
 
-        Raises:
-            LorabenchError: It cannot be begun here; says why.
-            OSError: The run's folder cannot be written.
-        """
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except LorabenchError as error:
+            self._fail(error)
+        except OSError as error:
+            self._fail(LorabenchError(f"{visible(error.filename)}: {error.strerror}."))
+
+    def _begin(self, path: Path, override: bool, resume: bool | None, then: Callable[[Path], None]) -> None:
         from lorabench.training.config.run_config import RunConfig
 
         folder = RunConfig.load(path).folder
+        if self.goes_on and folder == self.folder:
+            then(folder)
+            return
         owner = read_owner(folder)
         if owner is not None and owner.alive is not False:
             self._offer_to_watch(folder, owner, then)
@@ -110,8 +133,9 @@ class Training:
 
         def answered(choice: int | None) -> None:
             if choice in (0, 1):
-                self._run(path, folder, choice == 0, override)
-                then(folder)
+                with self._failing():
+                    self._run(path, folder, choice == 0, override)
+                    then(folder)
 
         choices = [
             f"go on from {whole.path.name}",
@@ -135,12 +159,13 @@ class Training:
     def _run(self, path: Path, folder: Path, resume: bool | None, override: bool) -> None:
         assert self._start is not None
         folder.mkdir(parents=True, exist_ok=True)
+        if self._watch is not None:
+            self._watch.stop()
         if self._terminal is not None and not self.own_process:
             self._terminal.log_to(folder / OUTPUT_FILE)
-        self.folder, self.stopping = folder, False
-        self.trainer = self._start(path, resume=resume, override=override)
-        if self._terminal is not None:
             self._watch = self._app.set_interval(LOOK_SECONDS, self._take_log_back)
+        self.trainer = self._start(path, resume=resume, override=override)
+        self.folder, self.stopping = folder, False
 
     def _take_log_back(self) -> None:
         """When the run has ended: what is printed now is not of this run any more."""
