@@ -170,7 +170,7 @@ class FieldLines(Widget, can_focus=False):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if y >= len(self._lines):
-            return Strip.blank(width)
+            return Strip.blank(width, self.rich_style)
         line = self._lines[y]
         if not line.name:
             return self._strip([(f" {line.text}", "group")], width)
@@ -192,7 +192,7 @@ class FieldLines(Widget, can_focus=False):
         segments = [
             Segment(text, self.get_component_rich_style(f"lines--{style}") + back) for text, style in cells
         ]
-        return Strip(segments).adjust_cell_length(width, back if here else None)
+        return Strip(segments).adjust_cell_length(width, self.rich_style + back)
 
     def on_click(self, event: Click) -> None:
         if event.y < len(self._lines) and self._lines[event.y].name:

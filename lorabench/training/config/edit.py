@@ -8,6 +8,7 @@ replaced, found by the marks that PyYAML leaves on what it reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 from typing import Any, Final
 
 import yaml
@@ -54,9 +55,50 @@ def put(text: str, path: Path, value: Any) -> str:
             line = f"{' ' * node.start_mark.column}{on_one_line(name)}: {on_one_line(rest)}{newline}"
             return f"{_ended(text[:end], newline)}{line}{text[end:]}"
         if not isinstance(pair[1], yaml.MappingNode) or depth == len(path) - 1:
-            return _valued(text, pair[0], pair[1], on_one_line(rest))
+            kept = _item_by_item(text, pair[1], path, rest) if depth == len(path) - 1 else None
+            return kept or _valued(text, pair[0], pair[1], on_one_line(rest))
         node = pair[1]
     return text
+
+
+def _item_by_item(text: str, node: Any, path: Path, value: Any) -> str | None:
+    """Change a block list or mapping in its own lines, so that what stays in it keeps its comments.
+
+    None where nothing of it stays, or where it is written so that its lines are not its items.
+    """
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style:
+        return None
+    before = _constructed(text, path)
+    if isinstance(before, dict) and isinstance(value, Mapping) and before.keys() & value.keys():
+        for name in [name for name in before if name not in value]:
+            text = remove(text, (*path, name))
+        for name in [name for name in value if name not in before or before[name] != value[name]]:
+            text = put(text, (*path, name), value[name])
+        return text
+    if isinstance(before, list) and isinstance(value, list) and any(item in before for item in value):
+        return _relisted(text, node, before, value)
+    return None
+
+
+def _relisted(text: str, node: Any, before: list[Any], after: list[Any]) -> str | None:
+    """Write a block list anew, but for the lines of items that stay and those of comments alone."""
+    starts = [text.rfind("\n", 0, item.start_mark.index) + 1 for item in node.value]
+    ends = [_line_end(text, _end(text, item)) for item in node.value]
+    heads = [text[start : item.start_mark.index] for start, item in zip(starts, node.value, strict=True)]
+    if any(head.strip() != "-" for head in heads):
+        return None
+    newline = "\r\n" if "\r\n" in text else "\n"
+    above = [text[end:start] for end, start in zip([starts[0], *ends], starts, strict=False)]
+    lines = []
+    same = SequenceMatcher(
+        None, [repr(item) for item in before], [repr(item) for item in after], autojunk=False
+    )
+    for what, first, last, new, past in same.get_opcodes():
+        own = slice(None) if what == "equal" else slice(0)
+        lines += [above[at] + _ended(text[starts[at] : ends[at]], newline)[own] for at in range(first, last)]
+        if what != "equal":
+            lines += [f"{heads[0]}{on_one_line(item)}{newline}" for item in after[new:past]]
+    return text[: starts[0]] + "".join(lines) + text[ends[-1] :]
 
 
 def remove(text: str, path: Path) -> str:

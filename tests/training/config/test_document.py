@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorabench.training.config.document import Document, change, read
-from lorabench.training.config.edit import REMOVED
+from lorabench.training.config.edit import REMOVED, on_one_line
 from lorabench.training.config.field import ConfigError
 
 BY_HAND = """\
@@ -216,3 +216,72 @@ def test_a_bomb_of_aliases_and_a_tower_of_brackets_do_not_hang_it():
         assert read(text).broken
     tower = read("a: " + "[" * 3000 + "]" * 3000)
     assert "nested too deeply" in tower.problems[0].message
+
+
+LISTED = """\
+lora_target_modules:  # where
+  # attention
+  - q_proj   # first
+  - k_proj
+  # values, they say, matter
+  - v_proj   # third
+  # feed-forward
+  - up_proj
+# then
+seed: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "difference"),
+    [
+        (["q_proj", "v_proj", "up_proj"], ["-   - k_proj"]),
+        (["q_proj", "k_proj", "o_proj", "v_proj", "up_proj", "down_proj"],
+         ["+   - o_proj", "+   - down_proj"]),
+        (["k_proj"], ["-   - q_proj   # first", "-   - v_proj   # third", "-   - up_proj"]),
+        (["up_proj", "q_proj"], ["+   - up_proj", "-   - k_proj", "-   - v_proj   # third", "-   - up_proj"]),
+        (["q_proj", "k", "v_proj", "up_proj"], ["-   - k_proj", "+   - k"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_items_that_stay_in_a_list_keep_their_comments(value, difference, ending):
+    after = changed(LISTED.replace("\n", ending), {"lora_target_modules": value})
+    assert after.values == {"lora_target_modules": value, "seed": 1}
+    assert changed_lines(LISTED, after.text.replace("\r\n", "\n")) == difference
+    assert after.text.count("\r\n") == (after.text.count("\n") if ending == "\r\n" else 0)
+
+
+def test_a_list_of_which_nothing_stays_or_whose_items_share_a_line_is_written_anew():
+    assert changed("a:\n- b  # c\n- d\n", {"a": ["e"]}).text == "a: [e]\n"
+    assert changed("a:\n- b  # c\n", {"a": []}).text == "a: []\n"
+    assert changed("a:\n- - b\n  - c\n- - d\n", {"a": [["d"]]}).values == {"a": [["d"]]}
+    assert changed("a:\n- b\n- c", {"a": ["b", "c", "d"]}).text == "a:\n- b\n- c\n- d\n"
+
+
+def test_an_entry_of_a_list_of_mappings_stays_as_it_is_when_another_comes():
+    text = "datasets:\n- path: json  # mine\n  data_files: a.jsonl\nseed: 1\n"
+    entries = [{"path": "json", "data_files": "a.jsonl"}, {"path": "csv", "data_files": "b.csv"}]
+    after = changed(text, {"datasets": entries})
+    assert after.values["datasets"] == entries
+    assert changed_lines(text, after.text) == ["+ - {path: csv, data_files: b.csv}"]
+
+
+def test_entries_that_stay_in_a_mapping_keep_their_comments():
+    path = ("env", "LORABENCH", "lora", "rank_pattern")
+    after = change(read(NESTED), {path: {"q_proj": 16, "o_proj": 4}}).text
+    assert changed_lines(NESTED, after) == ["+         o_proj: 4"]
+
+
+@given(
+    before=st.lists(SCALARS, min_size=1, max_size=5),
+    after=st.lists(SCALARS, max_size=5),
+    kept=st.integers(0, 4),
+)
+def test_any_list_becomes_any_other(before, after, kept):
+    text = (
+        "a:\n" + "".join(f"  - {on_one_line(item)}  # c{at}\n" for at, item in enumerate(before)) + "b: 1\n"
+    )
+    value = before[:kept] + after
+    done = changed(text, {"a": value})
+    assert yaml.safe_load(done.text) == {"a": value, "b": 1}
+    assert done.text.endswith("b: 1\n")
