@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from lorabench.runs.device import Device, read_capability, read_device, read_gpu
+from lorabench.runs.device import Device, read_capability, read_device, read_gpu, read_meters
 
 
 def test_a_gpu_is_shown_before_the_cpu() -> None:
@@ -52,5 +54,103 @@ def test_the_first_gpu_tells_its_name_memory_and_capability(monkeypatch: pytest.
     }
     for name, answer in answers.items():
         monkeypatch.setattr(pynvml, name, answer)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert read_gpu() == Device("H100 at gpu 0", 41, 80)
     assert read_capability() == (9, 0)
+
+
+class FakeNvml:
+    """NVML with two GPUs, of which the second does not tell its power; `answers` replaces single ones."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: Any) -> None:
+        import pynvml
+
+        told: dict[str, Any] = {
+            "nvmlInit": lambda: None,
+            "nvmlShutdown": lambda: None,
+            "nvmlDeviceGetCount": lambda: 2,
+            "nvmlDeviceGetHandleByIndex": lambda index: index,
+            "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+            "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}{handle}{handle}-abc",
+            "nvmlDeviceGetName": lambda handle: f"H100 number {handle}",
+            "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=41_000, total=80_000),
+            "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=97, memory=12),
+            "nvmlDeviceGetTemperature": lambda handle, sensor: 63,
+            "nvmlDeviceGetPowerUsage": self.power,
+        }
+        for name, answer in {**told, **answers}.items():
+            monkeypatch.setattr(pynvml, name, answer)
+
+    @staticmethod
+    def power(handle: object) -> int:
+        import pynvml
+
+        if handle != 0:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return 412_500
+
+
+def test_a_gpu_tells_its_meters(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeNvml(monkeypatch)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert read_meters().fields() == {
+        "name": "H100 number 0",
+        "gpu_utilisation": 97.0,
+        "memory_used": 41_000,
+        "memory_total": 80_000,
+        "temperature": 63.0,
+        "power": 412.5,
+    }
+
+
+def test_what_a_gpu_does_not_know_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeNvml(monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert set(read_meters().fields()) == {
+        "name",
+        "gpu_utilisation",
+        "memory_used",
+        "memory_total",
+        "temperature",
+    }
+
+
+@pytest.mark.parametrize(
+    ("visible", "name"),
+    [
+        ("0", "H100 number 0"),
+        ("1,0", "H100 number 1"),
+        (" 1 ", "H100 number 1"),
+        ("GPU-111", "H100 number 1"),
+        ("MIG-7c", "H100 number MIG-7c"),
+    ],
+)
+def test_the_gpu_is_the_one_that_cuda_would_take(
+    monkeypatch: pytest.MonkeyPatch, visible: str, name: str
+) -> None:
+    FakeNvml(monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert read_meters().name == name
+    assert read_device().name == name
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "7", "GPU-999", "none"])
+def test_where_cuda_sees_no_gpu_the_cpu_is_read(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    FakeNvml(monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert read_meters().name.startswith("CPU")
+
+
+def test_the_cpu_tells_how_busy_it_was_since_the_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorabench.runs.device.ask_gpu", lambda read: None)
+    read_meters()
+    end = time.process_time() + 0.1
+    while time.process_time() < end:
+        pass
+    meters = read_meters()
+    assert meters.cpu_utilisation is not None
+    assert 0 < meters.cpu_utilisation <= 100
+    assert meters.memory_used is not None
+    assert meters.memory_total is not None
+    assert 0 < meters.memory_used < meters.memory_total
+    assert meters.gpu_utilisation is None
