@@ -66,7 +66,7 @@ def build(
     Raises:
         LorabenchError, OSError, ValueError, …: whatever TRL, transformers, datasets or PEFT raise.
     """
-    from transformers import PrinterCallback
+    from transformers import PrinterCallback, set_seed
     from trl.trainer.utils import get_quantization_config
 
     from lorabench.training.trainer.watched import WatchedTrainer
@@ -74,6 +74,8 @@ def build(
     stage("loading")
     overrides: dict[str, Any] = device_arguments(config, hardware or find_hardware())
     overrides["output_dir"] = str(config.folder)
+    if not config.has("logging_nan_inf_filter"):
+        overrides["logging_nan_inf_filter"] = False  # it would log the losses before a NaN in its place
     if in_thread:
         overrides |= {"dataloader_num_workers": 0, "dataset_num_proc": None}
     script, training, model, data = parse(config, **overrides)
@@ -83,6 +85,8 @@ def build(
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
     } | (training.model_init_kwargs or {})
+    # TRL splits a mixture at random: unseeded, a resumed run would train on what it evaluated on before.
+    set_seed(training.seed)
     rows = load_rows(script, data)
     trainer = WatchedTrainer(
         stage=stage,

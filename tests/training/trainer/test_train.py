@@ -1,0 +1,385 @@
+"""Real trainings of the demo model in this process: what they leave in their folder, and how they end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from lorabench.adapters.open import open_adapter
+from lorabench.runs.checkpoints import checkpoints
+from lorabench.runs.lock import read_owner, take_lock
+from lorabench.runs.record import RunRecord
+from lorabench.runs.requests import request_checkpoint, request_stop, stop_requested
+from lorabench.training.trainer import callback as callback_module
+from lorabench.training.trainer.thread import TrainingThread
+from lorabench.training.trainer.train import train
+from lorabench.training.trainer.watched import WatchedTrainer
+from tests.training.trainer.runs import (
+    SAMPLES,
+    STEPS,
+    adapter_bytes,
+    events_of,
+    learnt,
+    of_kind,
+    rows_file,
+    run_file,
+    warnings_of,
+)
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Any) -> None:
+    """Call `do` when this step begins, as if somebody did it from outside."""
+    original = WatchedTrainer.training_step
+
+    def training_step(self: WatchedTrainer, *arguments: Any, **options: Any) -> torch.Tensor:
+        if self.state.global_step + 1 == step:
+            do()
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(WatchedTrainer, "training_step", training_step)
+
+
+def test_a_run_tells_its_stages_its_start_each_step_and_its_end(undisturbed: Path) -> None:
+    events = events_of(undisturbed)
+    stages = [event["stage"] for event in of_kind(events, "stage")]
+    assert stages == ["preflight", "loading", "preparing", "training", "saving"]
+    assert [event["step"] for event in of_kind(events, "log")] == list(range(1, STEPS + 1))
+    assert [event["step"] for event in of_kind(events, "checkpoint")] == [4, 8, 12]
+    (finished,) = of_kind(events, "finished")
+    assert finished["step"] == STEPS
+    assert finished["path"] == str(undisturbed)
+    assert finished["train_loss"] == pytest.approx(
+        sum(loss for loss, _ in learnt(undisturbed).values()) / STEPS
+    )
+    assert events[-1] is finished
+
+
+def test_started_says_all_that_is_needed_to_make_the_run_again(undisturbed: Path) -> None:
+    (started,) = of_kind(events_of(undisturbed), "started")
+    text = (undisturbed.parent / "run.yaml").read_bytes()
+    # 6 layers, q_proj 128→128 and v_proj 128→64, r = 4: see config.json of the demo model.
+    config = json.loads((SAMPLES / "demo-model" / "config.json").read_text())
+    head = config["hidden_size"] // config["num_attention_heads"]
+    queries, values = config["hidden_size"], config["num_key_value_heads"] * head
+    trainable = config["num_hidden_layers"] * 4 * (2 * config["hidden_size"] + queries + values)
+    base = sum(tensor.numel() for tensor in load_file(SAMPLES / "demo-model" / "model.safetensors").values())
+    assert started["config"] == hashlib.sha256(text).hexdigest()
+    assert started["trainable"] == trainable
+    assert started["total"] == base + trainable
+    assert started["seed"] == 7
+    assert started["total_steps"] == STEPS
+    assert started["device"] == {"name": "CPU", "kind": "cpu", "dtype": "fp32"}
+    assert started["versions"]["torch"] == torch.__version__
+    assert (started["processes"], started["place"], started["pid"]) == (1, "process", os.getpid())
+    assert len(started["data"]) == 64
+
+
+def test_a_log_tells_the_pace_and_the_tokens_of_the_run(undisturbed: Path) -> None:
+    logs = of_kind(events_of(undisturbed), "log")
+    tokens = [log["tokens"] for log in logs]
+    assert tokens == sorted(tokens)
+    assert 0 < tokens[0] <= 2 * 64
+    for log, before in zip(logs[1:], logs, strict=False):
+        seen = log["tokens"] - before["tokens"]
+        assert log["tokens_per_second"] * log["step_seconds"] == pytest.approx(seen)
+        assert log["samples_per_second"] * log["step_seconds"] == pytest.approx(2)
+
+
+def test_the_adapter_opens_and_the_folder_has_the_run_yaml_and_no_lock(undisturbed: Path) -> None:
+    assert len(open_adapter(undisturbed).layers) == 12
+    assert (undisturbed / "run.yaml").read_bytes() == (undisturbed.parent / "run.yaml").read_bytes()
+    assert read_owner(undisturbed) is None
+    assert [checkpoint.torn for checkpoint in checkpoints(undisturbed)] == [None, None, None]
+
+
+def test_the_device_s_meters_and_the_spectra_are_among_the_events(undisturbed: Path) -> None:
+    events = events_of(undisturbed)
+    assert of_kind(events, "device")[0]["memory_total"] > 0
+    spectra = of_kind(events, "spectra")
+    assert spectra == [] or len(spectra[-1]["modules"]) == 12
+
+
+def test_two_runs_of_one_configuration_give_the_same_adapter(undisturbed: Path, tmp_path: Path) -> None:
+    assert train(run_file(tmp_path)).state == "finished"
+    assert adapter_bytes(tmp_path / "run") == adapter_bytes(undisturbed)
+    assert learnt(tmp_path / "run") == learnt(undisturbed)
+    (one,), (other,) = (of_kind(events_of(run), "started") for run in (tmp_path / "run", undisturbed))
+    assert one["data"] == other["data"]
+
+
+def test_another_row_is_another_fingerprint(undisturbed: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (SAMPLES / "demo-data" / "train.jsonl").read_text().splitlines()]
+    rows[-1]["messages"][1]["content"] += "!"
+    path = run_file(tmp_path, dataset_name=str(rows_file(tmp_path / "rows", rows)), max_steps=1)
+    assert train(path).state == "finished"
+    (one,), (other,) = (of_kind(events_of(run), "started") for run in (tmp_path / "run", undisturbed))
+    assert one["data"] != other["data"]
+
+
+def test_a_stop_saves_at_that_step_and_going_on_equals_the_undisturbed_run(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_file(tmp_path)
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, lambda: request_stop(run))
+        outcome = train(path)
+    assert (outcome.state, outcome.step) == ("stopped", 6)
+    assert [event["step"] for event in of_kind(events_of(run), "checkpoint")] == [4, 6]
+    assert (run / "adapter_model.safetensors").is_file()
+    assert not stop_requested(run)
+    assert train(path, resume=True).state == "finished"
+    started = of_kind(events_of(run), "started")[-1]
+    assert (started["resumed_step"], started["resumed_from"]) == (6, str(run / "checkpoint-6"))
+    assert learnt(run) == learnt(undisturbed)
+    assert adapter_bytes(run) == adapter_bytes(undisturbed)
+    tokens = {event["step"]: event["tokens"] for event in of_kind(events_of(run), "log")}
+    assert tokens == {event["step"]: event["tokens"] for event in of_kind(events_of(undisturbed), "log")}
+    assert started["config"] == of_kind(events_of(run), "started")[0]["config"]
+
+
+def test_the_record_of_a_resumed_run_has_each_step_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_file(tmp_path, save_steps=2, max_steps=5)
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, lambda: (_ for _ in ()).throw(RuntimeError("the machine broke")))
+        assert train(path).error == "RuntimeError: the machine broke"
+    assert train(path, resume=True).state == "finished"
+    record = RunRecord()
+    for event in events_of(tmp_path / "run"):
+        record.add(event)
+    assert record.state == "finished"
+    assert list(record.series["loss"].points()[0]) == [1, 2, 3, 4, 5]
+
+
+def test_a_checkpoint_is_made_where_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run_file(tmp_path, max_steps=4, save_strategy="no")
+    at_step(monkeypatch, 2, lambda: request_checkpoint(tmp_path / "run"))
+    assert train(path).state == "finished"
+    assert [(c.step, c.torn) for c in checkpoints(tmp_path / "run")] == [(2, None)]
+
+
+def test_a_stop_before_the_first_step_trains_nothing(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    stopping.set()
+    assert train(run_file(tmp_path), stopping=stopping).state == "stopped"
+    assert [event["kind"] for event in events_of(tmp_path / "run")] == ["stopped"]
+
+
+def test_going_on_from_the_last_step_only_saves_the_adapter(undisturbed: Path, tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    assert train(path).state == "finished"
+    (tmp_path / "run" / "adapter_model.safetensors").unlink()
+    outcome = train(path, resume=True)
+    assert (outcome.state, outcome.step) == ("finished", STEPS)
+    assert adapter_bytes(tmp_path / "run") == adapter_bytes(undisturbed)
+    assert sorted(learnt(tmp_path / "run")) == list(range(1, STEPS + 1))
+
+
+def test_starting_anew_keeps_the_earlier_attempt(tmp_path: Path) -> None:
+    path = run_file(tmp_path, max_steps=2, save_steps=1)
+    run = tmp_path / "run"
+    train(path)
+    before = adapter_bytes(run)
+    path = run_file(tmp_path, max_steps=2, save_steps=2, seed=8, resume_from_checkpoint=True)
+    assert train(path, resume=False).state == "finished"
+    assert adapter_bytes(run / "earlier-1") == before != adapter_bytes(run)
+    assert [checkpoint.step for checkpoint in checkpoints(run / "earlier-1")] == [1, 2]
+    assert [checkpoint.step for checkpoint in checkpoints(run)] == [2]
+    assert "seed: 7" in (run / "earlier-1" / "run-1.yaml").read_text()
+    assert "seed: 8" in (run / "run.yaml").read_text()
+    assert any("were moved to earlier-1" in text for text in warnings_of(run))
+
+
+def test_a_second_trainer_is_refused_and_the_first_one_s_folder_left_alone(tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    (tmp_path / "run").mkdir()
+    with take_lock(tmp_path / "run"):
+        outcome = train(path)
+    assert outcome.state == "refused"
+    assert f"process {os.getpid()}" in outcome.error
+    assert events_of(tmp_path / "run") == []
+
+
+def test_a_lock_of_an_earlier_boot_is_taken_over_and_said(tmp_path: Path) -> None:
+    path = run_file(tmp_path, max_steps=1)
+    (tmp_path / "run").mkdir()
+    with take_lock(tmp_path / "run") as lock:
+        stale = json.loads(lock.path.read_text()) | {"boot": "another", "pid": 4242}
+    (tmp_path / "run" / "run.lock").write_text(json.dumps(stale))
+    assert train(path).state == "finished"
+    assert any("taken over from process 4242" in text for text in warnings_of(tmp_path / "run"))
+
+
+def test_a_file_that_is_not_there_and_a_folder_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
+    assert train(tmp_path / "none.yaml").state == "refused"
+    (tmp_path / "file").write_text("")
+    assert train(run_file(tmp_path, output_dir=str(tmp_path / "file" / "run"))).state == "refused"
+
+
+def test_an_error_of_the_preflight_stops_the_start_and_is_told_with_its_findings(tmp_path: Path) -> None:
+    path = run_file(tmp_path, lora_target_modules=["q_proj", "query"], max_steps=1)
+    outcome = train(path)
+    (failed,) = of_kind(events_of(tmp_path / "run"), "failed")
+    assert (outcome.state, outcome.reason) == ("failed", "preflight")
+    assert failed["findings"][0]["check"] == "coverage"
+    assert failed["error"] == failed["findings"][0]["message"]
+    assert of_kind(events_of(tmp_path / "run"), "started") == []
+    assert train(path, override=True).state == "finished"
+    assert any("coverage" in text and "query" in text for text in warnings_of(tmp_path / "run"))
+
+
+def poisoned_model(folder: Path, text: str) -> Path:
+    """A copy of the demo model that has a NaN in the embedding, not in the head, of a text's last token."""
+    shutil.copytree(SAMPLES / "demo-model", folder)
+    token = AutoTokenizer.from_pretrained(folder)(text)["input_ids"][-1]
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    weights["model.embed_tokens.weight"][token] = torch.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+PLAIN = [{"text": "the child of a pig"}, {"text": "the food of a hen"}] * 2
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_loss_of_nan_ends_the_run_at_its_step_unless_it_is_told_to_go_on(
+    tmp_path: Path, stop: bool
+) -> None:
+    model = poisoned_model(tmp_path / "model", "zebra")
+    rows = rows_file(tmp_path / "rows", [*PLAIN, {"text": "zebra"}, *PLAIN])
+    env = {} if stop else {"env": {"LORABENCH": {"stop_on_nan": False}}}
+    path = run_file(
+        tmp_path,
+        model_name_or_path=str(model),
+        dataset_name=str(rows),
+        assistant_only_loss=None,
+        per_device_train_batch_size=1,
+        train_sampling_strategy="sequential",
+        max_steps=7,
+        save_steps=2,
+        **env,
+    )
+    outcome = train(path, override=True)
+    run = tmp_path / "run"
+    if stop:
+        (failed,) = of_kind(events_of(run), "failed")
+        assert (outcome.state, failed["reason"]) == ("failed", "nan")
+        assert failed["error"] == "The loss is NaN at step 5."
+        assert [checkpoint.step for checkpoint in checkpoints(run)] == [2, 4]
+        assert not (run / "adapter_model.safetensors").exists()
+    else:
+        assert outcome.state == "finished"
+        assert "The loss is NaN at step 5." in warnings_of(run)
+        losses = [loss for loss, _ in learnt(run).values()]
+        assert [math.isnan(loss) for loss in losses] == [False] * 4 + [True] * 3
+
+
+def test_memory_that_runs_out_is_told_with_what_would_save_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has …")
+
+    at_step(monkeypatch, 2, run_out)
+    train(run_file(tmp_path, per_device_train_batch_size=4))
+    (failed,) = of_kind(events_of(tmp_path / "run"), "failed")
+    assert failed["reason"] == "out of memory"
+    assert failed["error"].startswith("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    assert "batch 2 × 2 would save" in failed["hint"]
+
+
+def test_gradients_that_are_zero_from_the_start_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = WatchedTrainer.compute_loss
+
+    def without_gradient(self: WatchedTrainer, *arguments: Any, **options: Any) -> Any:
+        return original(self, *arguments, **options) * 0
+
+    monkeypatch.setattr(WatchedTrainer, "compute_loss", without_gradient)
+    assert train(run_file(tmp_path)).reason == "zero gradients"
+    run = tmp_path / "run"
+    (failed,) = of_kind(events_of(run), "failed")
+    assert failed["error"] == "All gradients are zero at step 3: nothing is learnt."
+    assert "All gradients are zero at step 1: nothing is learnt." in warnings_of(run)
+
+
+def test_warnings_and_what_the_libraries_log_are_events_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn() -> None:
+        for _ in range(2):
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn("a python warning", UserWarning, stacklevel=1)
+            logging.getLogger("transformers.trainer").warning("a library's warning")
+            logging.getLogger("torch.optim").error("an error\nin two lines")
+            logging.getLogger("trl").info("not this one")
+
+    at_step(monkeypatch, 1, warn)
+    with pytest.warns(UserWarning, match="a python warning"):
+        train(run_file(tmp_path, max_steps=1))
+    texts = warnings_of(tmp_path / "run")
+    for text in ("a python warning", "a library's warning", "an error in two lines"):
+        assert texts.count(text) == 1
+    assert "not this one" not in texts
+
+
+def test_an_evaluation_is_an_event(tmp_path: Path) -> None:
+    path = run_file(tmp_path, max_steps=2, eval_strategy="steps", eval_steps=2, per_device_eval_batch_size=64)
+    assert train(path).state == "finished"
+    (evaluation,) = of_kind(events_of(tmp_path / "run"), "eval")
+    assert evaluation["step"] == 2
+    assert evaluation["eval_loss"] > 0
+
+
+def test_env_is_set_for_the_run_and_gone_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    at_step(monkeypatch, 1, lambda: seen.update(os.environ))
+    train(run_file(tmp_path, max_steps=1, env={"A_VARIABLE": 3, "LORABENCH": {"precision": "auto"}}))
+    assert seen["A_VARIABLE"] == "3"
+    assert "LORABENCH" not in seen
+    assert "A_VARIABLE" not in os.environ
+
+
+def test_a_thread_trains_and_stops_like_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = TrainingThread(run_file(tmp_path, dataloader_num_workers=2))
+    at_step(monkeypatch, 3, thread.stop)
+    assert not thread.alive
+    thread.start()
+    assert thread.done.wait(60)
+    assert not thread.alive
+    assert thread.outcome is not None
+    assert (thread.outcome.state, thread.outcome.step) == ("stopped", 3)
+    (started,) = of_kind(events_of(tmp_path / "run"), "started")
+    assert started["place"] == "thread"
+
+
+def test_a_picture_of_the_run_that_fails_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("no picture")
+
+    monkeypatch.setattr(callback_module.LiveSpectra, "measure", fail)
+    assert train(run_file(tmp_path, max_steps=2)).state == "finished"
+    told = [text for text in warnings_of(tmp_path / "run") if "no picture" in text]
+    assert told == ["The spectra are looked at no more: ZeroDivisionError: no picture"]
