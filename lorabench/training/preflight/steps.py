@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lorabench.text import human_bytes
 from lorabench.training.preflight.finding import Finding, Mend
+from lorabench.training.preflight.processes import Processes, processes_of
 
 if TYPE_CHECKING:
     from lorabench.training.config.run_config import RunConfig
@@ -98,21 +98,24 @@ def steps_findings(
     """Say batches, steps, warm-up, and the checkpoints with the disk that they take.
 
     `tokens` is how many tokens all rows have, after truncation: with packing it tells how many rows are left.
-    `trainable` is the number of trained parameters. `processes` is the launcher's WORLD_SIZE by default.
+    `trainable` is the number of trained parameters. `processes` is by default what the launcher will start.
     """
     if rows is None:
         if int(config.get("max_steps")) > 0:
             return [Finding(CHECK, "ok", f"{int(config.get('max_steps')):,} steps (max_steps).")]
         message = "A dataset of unknown length needs max_steps."
         return [Finding(CHECK, "error", message, mend=Mend("take 1,000 steps", {"max_steps": 1000}))]
-    world = processes if processes is not None else int(os.environ.get("WORLD_SIZE", "1"))
+    launched = processes_of(config) if processes is None else Processes(processes)
     packed = bool(config.get("packing")) and tokens is not None
     if packed and tokens is not None:
         rows = max(1, math.ceil(tokens / int(config.get("max_length"))))
-    planned = plan(config, rows, world)
+    planned = plan(config, rows, launched.count)
     if not planned.steps:
         return [_no_step(config, planned)]
-    findings = [Finding(CHECK, "ok", _sentence(config, planned, packed, world), _detail(planned))]
+    sentence = _sentence(config, planned, packed, launched.count)
+    findings = [Finding(CHECK, "ok", sentence, _detail(planned, launched))]
+    if launched.asked:
+        findings.append(_one_process(launched.asked))
     if config.get("packing") and not packed:
         message = (
             "packing joins rows, so there will be fewer steps than that; how many needs the token counts."
@@ -162,8 +165,17 @@ def _sentence(config: RunConfig, planned: Plan, packed: bool, world: int) -> str
     return f"{rows}, batch {effective}: {told}{warm_up}."
 
 
-def _detail(planned: Plan) -> str:
-    return f"{planned.micro_batches:,} micro-batches an epoch on each process."
+def _detail(planned: Plan, launched: Processes) -> str:
+    batches = f"{planned.micro_batches:,} micro-batches an epoch on each process."
+    return f"{batches}\n{launched.count} processes: {launched.source}." if launched.source else batches
+
+
+def _one_process(asked: int) -> Finding:
+    message = f"Counted for one process: num_processes is {asked}, but here accelerate would start one."
+    detail = (
+        "It starts several where there are two GPUs, or with an accelerate_config such as multi_gpu or zero2."
+    )
+    return Finding(CHECK, "warning", message, detail)
 
 
 def _disk(config: RunConfig, planned: Plan, trainable: int) -> Finding:

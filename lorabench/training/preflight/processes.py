@@ -1,0 +1,97 @@
+"""How many processes a run will have: what `trl sft` lets accelerate start, as accelerate decides it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lorabench.errors import LorabenchError
+from lorabench.text import visible
+
+if TYPE_CHECKING:
+    from lorabench.training.config.run_config import RunConfig
+
+_SPREADING = {"MULTI_GPU", "FSDP", "DEEPSPEED", "MEGATRON_LM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Their number, who says so, and the number that was asked for where that is not what comes of it."""
+
+    count: int
+    source: str = ""
+    asked: int | None = None
+
+
+def processes_of(config: RunConfig) -> Processes:
+    """Count the processes of a run on this machine.
+
+    A process that a launcher has started knows it (WORLD_SIZE). Else it is what `trl sft` passes on to
+    `accelerate launch` (accelerate 1.x, `_validate_launch_command`): the file's num_processes, or else that
+    of accelerate's own file, or else one a GPU. Without such a file, or with one that is not for several
+    devices, and with fewer than two GPUs, accelerate starts one process whatever it is asked for.
+
+    Raises:
+        LorabenchError: the file names a configuration of accelerate's that is not there.
+    """
+    launched = os.environ.get("WORLD_SIZE")
+    if launched:
+        return Processes(int(launched), "WORLD_SIZE")
+    theirs, place = _accelerate_file(config)
+    gpus = gpu_count()
+    asked = count = config.get("num_processes")
+    source = "num_processes"
+    if count is None:
+        count, source = theirs.get("num_processes"), f"num_processes in {visible(place)}"
+    if not isinstance(count, int):
+        count, source = gpus, "one a GPU"
+    if count > 1 and (theirs.get("distributed_type") in _SPREADING or (not theirs and gpus > 1)):
+        return Processes(count, source)
+    return Processes(1, asked=asked if count == asked and count > 1 else None)
+
+
+def gpu_count() -> int:
+    """Return how many GPUs torch sees."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _accelerate_file(config: RunConfig) -> tuple[dict[str, Any], str]:
+    """Return accelerate's configuration and where it stands; an empty one where there is none."""
+    name = config.values.get("accelerate_config") or config.values.get("config_file")
+    path = _named(str(name)) if name else _default_file()
+    if not path.is_file():
+        return {}, ""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise LorabenchError(f"accelerate's {visible(path)} cannot be read: {visible(error)}") from error
+    return (content if isinstance(content, dict) else {}), str(name or path)
+
+
+def _named(name: str) -> Path:
+    """Find a file, or one of those that TRL brings along, as TRL does."""
+    if Path(name).is_file():
+        return Path(name)
+    from importlib import resources
+
+    folder = resources.files("trl.accelerate_configs")
+    path = Path(str(folder.joinpath(f"{name}.yaml")))
+    if not path.is_file():
+        known = ", ".join(sorted(Path(file.name).stem for file in folder.iterdir() if ".yaml" in file.name))
+        raise LorabenchError(
+            f"accelerate_config {visible(name)} is neither a file nor one of TRL's.", f"TRL has {known}."
+        )
+    return path
+
+
+def _default_file() -> Path:
+    """Return where `accelerate config` writes."""
+    from accelerate.commands.config.config_args import default_config_file
+
+    return Path(default_config_file)
