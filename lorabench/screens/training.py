@@ -45,8 +45,8 @@ class StartTraining(Protocol):
 class Training:
     """The training that this workbench has begun, and the questions before and after.
 
-    `fail` shows why a training cannot be begun. `terminal` is the one whose log is the run's output while a thread of this process trains; a run in a
-    process of its own (`own_process`) writes its log itself.
+    `fail` shows why a training cannot be begun. `terminal` is the one whose log is the run's output while a
+    thread of this process trains; a run in a process of its own (`own_process`) writes its log itself.
     """
 
     def __init__(

@@ -65,8 +65,10 @@ class TopLine(Horizontal):
         if room > 10:
             device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
             opened = f" ▸ {visible(self.opened)}" if self.opened else ""
-            names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)
-            line.append(f"{names}  {device}".rstrip())
+            names, left = f"{home_path(self.folder)}{opened}", room - len(device) - 3
+            if len(names) > left and left < 20:  # of a path cut short one reads less than of one name
+                names = visible(self.opened or self.folder.name)
+            line.append(f"{shorten(names, left)}  {device}".rstrip())
         line.append(running, "bold")
         self.query_one("#place", Static).update(line)
 
