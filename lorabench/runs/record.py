@@ -172,8 +172,12 @@ class RunRecord:
             number = _number(field)
             if number is None or name in _NO_SERIES:
                 continue
-            if name in self.series or len(self.series) < MOST_SERIES:
-                self.series.setdefault(name, Series()).add(step, number)
+            series = self.series.get(name)
+            if series is None:
+                if len(self.series) == MOST_SERIES:
+                    continue
+                series = self.series[name] = Series()
+            series.add(step, number)
 
 
 def _integer(value: object) -> int | None:
@@ -183,6 +187,8 @@ def _integer(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
+    if type(value) is float:  # nearly all are: a million events wait for this
+        return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
             return float(value)
