@@ -22,8 +22,8 @@ State = Literal["configured", "training", "unfinished", "finished", "stopped", "
 RUN_FILE = "run.yaml"
 
 # A longer events file is read at both ends only: enough for its start, its end and its last losses.
-WHOLE_FILE_BYTES = 300_000
-END_BYTES = 100_000
+WHOLE_FILE_BYTES = 150_000
+END_BYTES = 60_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -87,7 +88,8 @@ def take_lock(folder: Path) -> RunLock:
                 raise _locked(path, before)
             content = _content_of_this_process()
             os.ftruncate(fd, 0)
-            os.pwrite(fd, content, 0)
+            if os.pwrite(fd, content, 0) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             return RunLock(path, content, before)
         finally:
             os.close(fd)

@@ -6,17 +6,20 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lorabench.runs.events import EVENTS_FILE, EventWriter, Follower
+from lorabench.runs.lock import read_owner, take_lock
 
 FILLER = json.dumps({"time": 1.0, "kind": "log", "loss": 1.5, "grad_norm": 0.25, "learning_rate": 2e-5})
 
@@ -197,6 +200,36 @@ def test_a_full_disk_is_told_and_leaves_no_half_line_that_merges_with_the_next(t
         assert (tmp_path / EVENTS_FILE).stat().st_size == full
         writer.write("log", step=3)
     assert steps(Follower(tmp_path / EVENTS_FILE).read()) == [1, 3]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 kB, on machines where a test may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_really_full_disk_loses_the_last_line_only_and_writing_goes_on_when_there_is_room(
+    small_disk: Path,
+) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * 50_000)
+    with EventWriter(small_disk) as writer:
+        writer.write("log", step=0)
+        with pytest.raises(OSError, match="No space left"):
+            writer.write("log", text="y" * 14_000)
+        with pytest.raises(OSError, match="No space left"):
+            take_lock(small_disk)
+        assert read_owner(small_disk) is None
+        filler.unlink()
+        writer.write("failed", step=-1)
+    assert steps(Follower(small_disk / EVENTS_FILE).read()) == [0, -1]
+    take_lock(small_disk).release()
 
 
 def test_a_closed_writer_says_so(tmp_path: Path) -> None:
