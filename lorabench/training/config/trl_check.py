@@ -11,7 +11,7 @@ from functools import cache
 
 from lorabench.text import visible
 from lorabench.training.config.field import FieldProblem
-from lorabench.training.config.fields import FIELDS, LORA_EXTRA
+from lorabench.training.config.fields import FIELDS, LORA_EXTRA, OUR_KEY
 from lorabench.training.config.old_names import is_old_name
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.config.trl_fields import all_fields, owners
@@ -46,11 +46,24 @@ def _names_and_types(config: RunConfig) -> Iterator[FieldProblem]:
 def _unknown(name: str, config: RunConfig) -> FieldProblem:
     line = config.lines.get(name)
     message = f"{visible(name)} is no field of TRL's, and `trl sft` refuses it"
-    near = [found for found in get_close_matches(name, all_fields(), cutoff=0.75) if not config.has(found)]
-    if not near:
+    near = _meant(name, config)
+    if near is None:
         return FieldProblem(name, f"{message}.", line=line, mend=Mend("remove it", {name: None}))
-    mend = Mend(f"rename it to {near[0]}", {name: None, near[0]: config.values[name]})
-    return FieldProblem(name, f"{message}; did you mean {near[0]}?", line=line, mend=mend)
+    mend = Mend(f"rename it to {near}", {name: None, near: config.values[name]})
+    if near in LORA_EXTRA:
+        message = f"{message}; did you mean {near}, which belongs under env: {OUR_KEY}: lora:?"
+        return FieldProblem(name, message, line=line, mend=mend)
+    return FieldProblem(name, f"{message}; did you mean {near}?", line=line, mend=mend)
+
+
+def _meant(name: str, config: RunConfig) -> str | None:
+    """Return the field that a misspelt name stands for; one that belongs elsewhere only when it is close."""
+    top_level = [field for field in all_fields() if field not in LORA_EXTRA]
+    for fields, cutoff in ((top_level, 0.75), (LORA_EXTRA, 0.85)):
+        near = [found for found in get_close_matches(name, fields, cutoff=cutoff) if not config.has(found)]
+        if near:
+            return near[0]
+    return None
 
 
 @cache

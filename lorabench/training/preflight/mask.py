@@ -9,7 +9,7 @@ from typing import Any
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.data_sources import DataError
-from lorabench.training.preflight.finding import Finding, Level, Mend
+from lorabench.training.preflight.finding import Finding, Mend
 from lorabench.training.preflight.measure import Measured, kept_slice, measure, scan_of
 from lorabench.training.preflight.preparation import IGNORED, ROW, PreparationError, Prepared, overheard
 
@@ -106,9 +106,8 @@ def mask_findings(config: RunConfig) -> Iterator[Finding]:
     except DataError as error:
         yield Finding(CHECK, "warning", "what is trained on cannot be said yet", error.message)
         return
-    yield _share(config, measured, found.format, conversational)
-    if measured.untrained:
-        yield _untrained(config, measured)
+    share = _share(config, measured, found.format, conversational)
+    yield _untrained(config, measured, share) if measured.untrained else share
     for warning in measured.prepared.warnings:
         yield Finding(CHECK, "warning", f"TRL warns: {warning}")
 
@@ -138,7 +137,6 @@ def _refused(config: RunConfig, error: PreparationError) -> Finding:
 def _share(config: RunConfig, measured: Measured, kind: str | None, conversational: bool) -> Finding:
     share = 100 * measured.trained / measured.seen if measured.seen else 0.0
     what = _trained_on(config, kind)
-    none = f"{row_count(len(measured.untrained))} with none"
     detail = []
     if measured.prepared.trainer.chat_template is not None:
         detail.append("TRL replaces the chat template by its own for training, which marks the answers.")
@@ -148,8 +146,8 @@ def _share(config: RunConfig, measured: Measured, kind: str | None, conversation
     if what == "all tokens" and conversational:
         detail.append("The questions are trained on as well; assistant_only_loss leaves them out.")
         mend = Mend("train on the answers only", {"assistant_only_loss": True})
-    level: Level = "ok" if measured.trained else "error"
-    return Finding(CHECK, level, f"{what}: {share:.0f} % of tokens trained; {none}", "\n".join(detail), mend)
+    message = f"{what}: {share:.0f} % of tokens trained; 0 rows with none"
+    return Finding(CHECK, "ok", message, "\n".join(detail), mend)
 
 
 def _trained_on(config: RunConfig, kind: str | None) -> str:
@@ -161,20 +159,18 @@ def _trained_on(config: RunConfig, kind: str | None) -> str:
     return "completion tokens only" if completions else "all tokens"
 
 
-def _untrained(config: RunConfig, measured: Measured) -> Finding:
+def _untrained(config: RunConfig, measured: Measured, share: Finding) -> Finding:
+    """Say of the share that there are rows without any, which is an error."""
     numbers = measured.untrained
     dropped = config.get("max_length") is not None and not config.get("packing")
     mend = None
     if set(numbers) <= set(measured.cut):
         longest = max(measured.lengths[number] for number in numbers)
         mend = Mend(f"max_length {longest}", {"max_length": longest})
-    return Finding(
-        CHECK,
-        "error",
-        f"{len(numbers):,} of {len(measured.lengths):,} rows have no trained token: {row_list(numbers)}",
-        "TRL drops them without a word." if dropped else "They take time and teach nothing.",
-        mend,
-    )
+    trained = share.message.removesuffix("0 rows with none")
+    none = f"{len(numbers):,} of {len(measured.lengths):,} rows with none: {row_list(numbers)}"
+    told = "TRL drops them without a word." if dropped else "They take time and teach nothing."
+    return Finding(CHECK, "error", f"{trained}{none}", "\n".join(filter(None, (told, share.detail))), mend)
 
 
 def row_count(count: int) -> str:

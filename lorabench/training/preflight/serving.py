@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def serving_findings(config: RunConfig) -> list[Finding]:
     }
     ranks = _ranks(settings)
     refused = list(_refusals(settings, "warning"))
-    found = [*refused, *_scaling(settings)]
+    found = [*_with_rank(refused, ranks), *_scaling(settings)]
     base = str(config.get("model_name_or_path") or "BASE_MODEL")
     return found + _served(bool(refused), ranks, _command(base, config.folder, ranks), "warning")
 
@@ -81,6 +82,7 @@ def serve_findings(adapter: Adapter) -> list[Finding]:
             message = "The file holds whole modules beside A and B, which vLLM does not take."
             found.append(Finding(CHECK, "error", message))
     refused = bool(found)
+    found = _with_rank(found, adapter.ranks)
     found += _scaling(adapter.config)
     place = adapter.path if adapter.path is None or adapter.path.is_dir() else adapter.path.parent
     base = adapter.base_model or "BASE_MODEL"
@@ -110,6 +112,15 @@ def _served(refused: bool, ranks: Iterable[int], command: str | None, level: Lev
     return [Finding(CHECK, "ok", f"vLLM needs --max-lora-rank {rank}.", visible(command or ""))]
 
 
+def _with_rank(refused: list[Finding], ranks: Iterable[int]) -> list[Finding]:
+    """Add to the first thing that vLLM refuses the rank that it would need, were that mended."""
+    rank = max_lora_rank(ranks)
+    if not refused or rank is None:
+        return refused
+    first, needed = refused[0], f"Without that vLLM needs --max-lora-rank {rank}."
+    return [replace(first, detail=f"{first.detail}\n{needed}".strip()), *refused[1:]]
+
+
 def _ranks(settings: Mapping[str, Any]) -> list[int]:
     numbers = [settings.get("r"), *mapping(settings.get("rank_pattern")).values()]
     return [int(number) for value in numbers if (number := finite_number(value)) is not None]
@@ -118,7 +129,7 @@ def _ranks(settings: Mapping[str, Any]) -> list[int]:
 def _refusals(settings: Mapping[str, Any], level: Level) -> Iterator[Finding]:
     """What vLLM's `PEFTHelper.validate_legal` rejects, and what it would load and compute wrongly."""
     if settings.get("use_dora"):
-        yield Finding(CHECK, level, "vLLM refuses DoRA.", mend=Mend("plain LoRA", {"use_dora": False}))
+        yield Finding(CHECK, level, "vLLM refuses DoRA.", mend=Mend("use_dora false", {"use_dora": False}))
     if settings.get("modules_to_save"):
         names = ", ".join(visible(name) for name in settings["modules_to_save"])
         message = f"vLLM refuses modules_to_save ({names}): it takes A and B alone."

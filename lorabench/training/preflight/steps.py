@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench.text import human_bytes
 from lorabench.training.preflight.finding import Finding, Mend
+from lorabench.training.preflight.model_source import ModelNotFound, source_of
 from lorabench.training.preflight.processes import Processes, processes_of
 
 if TYPE_CHECKING:
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
 CHECK = "steps"
 # Bytes of the small files: adapter_config.json, trainer_state.json, training_args.bin, README.md; and, to go
 # on from it, the scheduler, the random generators' state and what optimizer.pt holds beside its states.
-_SMALL_FILES, _STATE_FILES = 16_000, 24_000
+_SMALL_FILES, _STATE_FILES = 16_000, 36_000
+_TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja")
+_LOG_ENTRY = 280  # bytes of a line of the log in trainer_state.json
 _STATES = {
     "adamw": 2.0,
     "adam": 2.0,
@@ -182,25 +187,48 @@ def _disk(config: RunConfig, planned: Plan, trainable: int) -> Finding:
     """A checkpoint holds the adapter, and to go on from it optimizer, scheduler and random state."""
     if not planned.checkpoints:
         return Finding(CHECK, "ok", "No checkpoints (save_strategy); the adapter is saved at the end.")
-    each = checkpoint_bytes(config, trainable)
+    kept = planned.checkpoints[len(planned.checkpoints) - planned.kept :]
+    sizes = [checkpoint_bytes(config, trainable, step) for step in kept]
     count = len(planned.checkpoints)
-    kept = f", the last {planned.kept} kept" if planned.kept < count else ""
+    last = f", the last {planned.kept} kept" if planned.kept < count else ""
     noun = "checkpoint" if count == 1 else "checkpoints"
-    message = (
-        f"{count} {noun}{kept}: about {human_bytes(each)} each, {human_bytes(each * planned.kept)} on disk."
-    )
-    return Finding(CHECK, "ok", message)
+    message = f"{count} {noun}{last}: about {human_bytes(sizes[-1])} each, {human_bytes(sum(sizes))} on disk"
+    free = _free_bytes(config.folder)
+    if sum(sizes) > free:
+        mend = Mend("keep the last 2", {"save_total_limit": 2}) if planned.kept > 2 else None
+        return Finding(CHECK, "warning", f"{message}, which has {human_bytes(free)} free.", mend=mend)
+    return Finding(CHECK, "ok", f"{message}.")
 
 
-def checkpoint_bytes(config: RunConfig, trainable: int) -> float:
-    """Bytes of a checkpoint: the adapter in float32 (bfloat16 with a quantized base), the optimizer's states.
+def _free_bytes(folder: Path) -> int:
+    """Return what is free where this folder is, or will be made."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return shutil.disk_usage(there).free
 
-    Tokenizer files, which the Trainer copies beside it, are not counted.
+
+def checkpoint_bytes(config: RunConfig, trainable: int, step: int = 0) -> float:
+    """Bytes of a checkpoint: the adapter in float32 (bfloat16 with a quantized base), the optimizer's states,
+    the tokenizer, and the log up to this step.
     """
     width = adapter_width(config)
+    beside = _SMALL_FILES + _tokenizer_bytes(config) + _LOG_ENTRY * _log_entries(config, step)
     if config.get("save_only_model"):
-        return trainable * width + _SMALL_FILES
-    return trainable * (width + optimizer_bytes(config, width)) + _SMALL_FILES + _STATE_FILES
+        return trainable * width + beside
+    return trainable * (width + optimizer_bytes(config, width)) + beside + _STATE_FILES
+
+
+def _log_entries(config: RunConfig, step: int) -> int:
+    every = float(config.get("logging_steps"))
+    return int(step / every) if every >= 1 else int(1 / every) if step else 0
+
+
+def _tokenizer_bytes(config: RunConfig) -> int:
+    """Bytes of the tokenizer's files, which are saved as they were read; 0 where they are not here yet."""
+    try:
+        folder = source_of(config).folder
+    except ModelNotFound:
+        return 0
+    return sum((folder / name).stat().st_size for name in _TOKENIZER if (folder / name).is_file())
 
 
 def adapter_width(config: RunConfig) -> int:

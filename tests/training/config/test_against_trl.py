@@ -128,6 +128,9 @@ def test_trls_parser_takes_our_key_and_leaves_a_top_level_one_for_accelerate(tmp
     ("text", "name", "words"),
     [
         ("lorra_r: 8\n", "lorra_r", "did you mean lora_r?"),
+        ("base: 8\n", "base", "is no field of TRL's, and `trl sft` refuses it."),
+        ("rank_patern: {q_proj: 4}\n", "rank_patern",
+         "did you mean rank_pattern, which belongs under env: LORABENCH: lora:?"),
         ("zzz: 8\n", "zzz", "is no field of TRL's, and `trl sft` refuses it."),
         ("adam_beta1: x\n", "adam_beta1", "must be a number"),
         ("ddp_backend: carrier-pigeon\n", "ddp_backend", "must be one of nccl"),

@@ -119,6 +119,41 @@ def test_what_cannot_stand_together_or_there_is_said(text, name):
         assert config.problems == []
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("env: 3\n", "env:, which holds 3"),
+        ("env: [A]\n", "env:, which holds \\['A'\\]"),
+        ("env: {LORABENCH: auto}\n", 'env: LORABENCH:, which holds "auto"'),
+        ("env: {LORABENCH: {lora: 8}}\n", "env: LORABENCH: lora:, which holds 8"),
+    ],
+)
+def test_what_stands_where_a_mapping_should_is_not_written_over(text, where):
+    config = RunConfig(text)
+    with pytest.raises(ConfigError, match=f"bias belongs under {where}."):
+        config.set("bias", "all")
+    assert config.text == text
+    config.set("lora_r", 4)
+    assert config.text == f"{text}lora_r: 4\n"
+
+
+def test_a_field_is_unset_wherever_it_stands(path):
+    config = RunConfig.load(path)
+    for name in ("rank_pattern", "lora_r", "output_dir"):
+        config.unset(name)
+        assert not config.has(name)
+    assert config.get("lora_r") == 16
+    assert config.values["env"] == {"CUDA_VISIBLE_DEVICES": 0}
+    config.apply({"max_length": None, "activation_checkpointing": False, "precision": "fp16"})
+    for name in ("max_length", "gradient_checkpointing", "precision"):
+        config.unset(name)
+    assert config.get("max_length") == 1024
+    assert config.get("gradient_checkpointing") is True
+    assert set(config.values) == {"use_peft", "unknown_to_all", "env"}
+    config.unset("seed")
+    assert not config.problems
+
+
 def test_checkpointing_has_two_names_and_one_value():
     assert RunConfig("lora_r: 8\n").get("gradient_checkpointing") is True
     assert RunConfig("gradient_checkpointing: false\n").get("gradient_checkpointing") is False

@@ -166,11 +166,10 @@ def test_rows_without_a_trained_token_are_an_error_and_named(configure: Configur
     config = configure([{"prompt": "Q", "completion": "A"}, long], max_length=12)
     assert len(real_trainer(config).train_dataset) == 1
 
-    share, untrained = loss(config)
+    (untrained,) = loss(config)
 
-    assert share.message.endswith("; 1 row with none")
     assert untrained.level == "error"
-    assert untrained.message == "1 of 2 rows have no trained token: row 2"
+    assert untrained.message == "completion tokens only: 67 % of tokens trained; 1 of 2 rows with none: row 2"
     assert untrained.detail == "TRL drops them without a word."
     assert mask_rows(config, range(1, 2))[0].dropped
     assert untrained.mend is not None
@@ -192,13 +191,12 @@ def test_a_prompt_that_runs_into_its_completion_is_warned_of_each_time(configure
 def test_nothing_left_to_train_is_an_error(configure: Configure, rows: Rows) -> None:
     config = configure(rows["messages"], assistant_only_loss=True, max_length=4)
 
-    share, untrained = loss(config)
+    (found,) = loss(config)
 
-    assert (share.level, share.message) == (
-        "error",
-        "assistant tokens only: 0 % of tokens trained; 40 rows with none",
+    assert found.level == "error"
+    assert found.message.startswith(
+        "assistant tokens only: 0 % of tokens trained; 40 of 40 rows with none: rows 1, 2, 3, "
     )
-    assert untrained.message.startswith("40 of 40 rows have no trained token: rows 1, 2, 3, ")
 
 
 def test_padding_free_batches_without_packing_are_refused_and_mended(

@@ -69,6 +69,7 @@ def test_what_vllm_refuses_is_a_warning_whose_mend_mends_it(
     (found,) = serving_findings(config)
     assert found.level == "warning"
     assert word in found.message
+    assert found.detail.endswith("Without that vLLM needs --max-lora-rank 8.")
     assert found.mend is not None
     config.apply(found.mend.changes)
     assert [finding.level for finding in serving_findings(config)] == ["ok"]
@@ -96,6 +97,7 @@ def test_finished_adapters_are_served_or_refused(samples: Path, monkeypatch: pyt
     assert words[-1] == f"style-clean-r16={samples / 'style-clean-r16'}"
     (dora,) = serve_findings(open_adapter(samples / "dora-r16"))
     assert (dora.level, dora.message) == ("error", "vLLM refuses DoRA.")
+    assert dora.detail == "Without that vLLM needs --max-lora-rank 16."
     scaled, needed = serve_findings(open_adapter(samples / "rslora-rank-pattern"))
     assert "o_proj (trained with 1.41421)" in scaled.message
     assert needed.message == "vLLM needs --max-lora-rank 64."
