@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from pathlib import Path
 
-from lorabench.runs.events import EventWriter
+from lorabench.runs.events import EVENTS_FILE, EventWriter, parse_event
 
 logger = logging.getLogger(__name__)
+
+_END_BYTES = 65_536
 
 
 class Events:
@@ -17,8 +21,10 @@ class Events:
     """
 
     def __init__(self, folder: Path, *, first: bool = True) -> None:
+        self._path = folder / EVENTS_FILE
         self._writer = EventWriter(folder)
         self._first = first
+        self._began = time.time()
         self._lost = 0
 
     def write(self, kind: str, **fields: object) -> bool:
@@ -37,6 +43,13 @@ class Events:
                 logger.error("An event could not be written: %s", error)
             return False
         return True
+
+    def failed_elsewhere(self) -> bool:
+        """Say whether another process of this run has failed: what that one said is the cause."""
+        with self._path.open("rb") as file:
+            file.seek(-min(_END_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            events = filter(None, map(parse_event, file.read().split(b"\n")))
+            return any(event["kind"] == "failed" and event["time"] >= self._began for event in events)
 
     def warn(self, text: str, source: str = "lorabench") -> None:
         """Append a warning."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import math
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorabench.errors import LorabenchError
+from lorabench.runs.checkpoints import TRAINER_STATE_FILE
 from lorabench.text import visible
 
 if TYPE_CHECKING:
@@ -86,6 +89,13 @@ def disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def make_room(folder: Path, step: int) -> None:
+    """Remove the checkpoint of this step where it was not saved to its end: no run could go on from it."""
+    torn = folder / f"checkpoint-{step}"
+    if torn.is_dir() and not (torn / TRAINER_STATE_FILE).exists():
+        shutil.rmtree(torn)
 
 
 def _first_line(error: BaseException) -> str:

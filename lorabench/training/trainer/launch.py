@@ -36,7 +36,8 @@ def launch(
         command += ["--config_file", str(accelerate)] if accelerate is not None else []
         command += ["--num_processes", str(processes)] if processes is not None else []
         if accelerate is None and (processes or 0) > 1:
-            command += ["--multi_gpu"]  # or it starts one process; where there is no GPU, these meet over gloo
+            # Or accelerate starts one process only. Where there is no GPU, they meet over gloo all the same.
+            command += ["--multi_gpu"]
         command += ["-m"]
     command += ["lorabench.training.trainer", str(path)]
     command += [] if resume is None else ["--resume" if resume else "--anew"]

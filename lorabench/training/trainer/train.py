@@ -17,7 +17,8 @@ from lorabench.runs.history import RUN_FILE
 from lorabench.runs.lock import Owner, take_lock
 from lorabench.runs.requests import clear_requests, stop_requested
 from lorabench.text import visible
-from lorabench.training.config.run_config import OUR_KEY, RunConfig
+from lorabench.training.config.fields import OUR_KEY
+from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer.events import Events
 from lorabench.training.trainer.overhear import overheard
 from lorabench.training.trainer.ranks import is_first, without_ranks
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from lorabench.training.preflight.finding import Finding
     from lorabench.training.trainer.callback import RunCallback
+    from lorabench.training.trainer.watched import WatchedTrainer
 
 State = Literal["finished", "stopped", "failed", "refused"]
 
@@ -114,6 +116,7 @@ class _Run:
         self._config, self._file, self._events, self._stopping = config, file, events, stopping
         self._place, self._folder = place, config.folder
         self._text = config.text  # before `resume` is written into it
+        self._trainer: WatchedTrainer | None = None
 
     def go(self, taken_over: Owner | None, *, resume: bool | None, override: bool) -> Outcome:
         """Train, and say how it ended: in the events file, and in return."""
@@ -174,7 +177,7 @@ class _Run:
         callbacks: list[TrainerCallback] = [callback]
         if is_first():
             callbacks.append(UpdateWatch(self._events.write, self._events.warn))
-        trainer = build(
+        trainer = self._trainer = build(
             self._config, callbacks=callbacks, in_thread=self._place == "thread", stage=self._stage
         )
         checkpoint = prepare_folder(self._config, self._file, self._events)
@@ -198,12 +201,18 @@ class _Run:
         return Outcome(state, reason, path=self._folder, step=step)
 
     def _failed(self, error: BaseException) -> Outcome:
-        from lorabench.training.trainer.failures import failure_of
+        from lorabench.training.trainer.failures import failure_of, make_room
 
-        traceback.print_exception(error)
         reason, told, hint = failure_of(error, self._config)
-        self._events.write("failed", reason=reason, error=told, hint=hint)
-        return Outcome("failed", reason, told, hint)
+        step = self._trainer.state.global_step if self._trainer is not None else None
+        with contextlib.suppress(OSError):  # output.log and the events may be on the disk that is full
+            if reason == "disk full" and step is not None and is_first():
+                make_room(self._folder, step)
+            alike = reason in ("nan", "zero gradients")  # every process knows, and the first one tells
+            if not self._events.failed_elsewhere() and (is_first() or not alike):
+                self._events.write("failed", reason=reason, error=told, hint=hint, step=step)
+            traceback.print_exception(error)
+        return Outcome("failed", reason, told, hint, step=step)
 
 
 def _told(finding: Finding) -> dict[str, str]:
