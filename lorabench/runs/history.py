@@ -30,8 +30,9 @@ END_BYTES = 60_000
 class History:
     """A run as its folder tells it; `losses` are (step, training loss), steps ascending.
 
-    `saved_step` is the step of the last checkpoint that the events tell of. `owner` is the process that
-    trains it, or that did and is gone without releasing its lock.
+    `saved_step` is the step of the last checkpoint that the events tell of, `started` the event with which
+    the training began, `owner` the process that trains it, or that did and is gone without releasing its
+    lock.
     """
 
     state: State
@@ -40,6 +41,8 @@ class History:
     losses: tuple[tuple[int, float], ...] = ()
     reason: str = ""
     saved_step: int | None = None
+    seconds_left: float | None = None
+    started: Event = field(default_factory=dict)
     owner: Owner | None = None
     stamp: object = field(default=None, compare=False, repr=False)
 
@@ -117,6 +120,8 @@ def _from_record(record: RunRecord) -> History:
         losses=_losses(record),
         reason=": ".join(filter(None, (record.reason, record.error))),
         saved_step=_integer(record.checkpoints[-1].get("step")) if record.checkpoints else None,
+        seconds_left=record.seconds_left(),
+        started=record.started,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lorabench.errors import LorabenchError
 from lorabench.screens.preview import previewed
-from lorabench.text import human_bytes, shorten, visible
+from lorabench.text import human_bytes, human_duration, shorten, visible
 from lorabench.widgets.sparkline import sparkline
 
 if TYPE_CHECKING:
@@ -67,13 +67,27 @@ def _run_facts(row: Row) -> Facts:
     total = f" of {history.total_steps}" if history.total_steps else ""
     reason = f": {visible(history.reason)}" if history.reason else ""
     facts = [("run", f"{history.state}, step {dash(history.step)}{total}{reason}")]
+    if history.state == "training" and history.seconds_left is not None:
+        facts.append(("left", human_duration(history.seconds_left)))
     if history.owner is not None:
         owner = f"process {history.owner.pid} on {visible(history.owner.host)}"
         facts.append(("trainer", f"{owner}, which is gone" if history.owner.alive is False else owner))
+    facts += _started_facts(row, history.started)
     if history.losses:
         first, last = history.losses[0][1], history.losses[-1][1]
         curve = sparkline([loss for _, loss in history.losses], 12)
         facts.append(("loss", f"{curve} {first:.3f} → {last:.3f}"))
+    return facts
+
+
+def _started_facts(row: Row, started: Mapping[str, object]) -> Facts:
+    """What the run said of itself when it began; an adapter's own files come before that."""
+    facts: Facts = []
+    if row.location is None and isinstance(model := started.get("model"), str):
+        facts.append(("base", visible(model)))
+    trained, total = started.get("trainable"), started.get("total")
+    if isinstance(trained, int) and isinstance(total, int) and total > 0:
+        facts.append(("trained", f"{100 * trained / total:.4f} % ({trained:,} of {total:,})"))
     return facts
 
 

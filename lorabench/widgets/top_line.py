@@ -34,6 +34,7 @@ class TopLine(Horizontal):
     TopLine .tab.-here { background: $primary; color: $text; text-style: bold; }
     TopLine .tab:hover { background: $boost; }
     TopLine #place { width: 1fr; text-align: right; color: $text-muted; }
+    TopLine #running { color: $text-success; text-style: bold; padding: 0 1 0 0; }
     """
 
     def __init__(self, here: str) -> None:
@@ -48,6 +49,7 @@ class TopLine(Horizontal):
         for mode, key, title in TABS:
             yield Tab(mode, f"{key} {title}", here=mode == self.here)
         yield Static(id="place")
+        yield Static(id="running")
 
     def show(self, folder: Path, opened: str, device: Device | None, running: str = "") -> None:
         """Write the folder, the open adapter's name, the device, and the run that goes on."""
@@ -59,18 +61,16 @@ class TopLine(Horizontal):
     def paint(self) -> None:
         """Fit the run that goes on, then folder and adapter, then the device into what the tabs leave."""
         room = max(10, self.size.width - TAKEN)
-        running = shorten(f"  ● {visible(self.running)}", room) if self.running else ""
-        room -= len(running)
-        line = Text(no_wrap=True)
-        if room > 10:
-            device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
-            opened = f" ▸ {visible(self.opened)}" if self.opened else ""
-            names, left = f"{home_path(self.folder)}{opened}", room - len(device) - 3
-            if len(names) > left and left < 20:  # of a path cut short one reads less than of one name
-                names = visible(self.opened or self.folder.name)
-            line.append(f"{shorten(names, left)}  {device}".rstrip())
-        line.append(running, "bold")
-        self.query_one("#place", Static).update(line)
+        running = shorten(f"● {visible(self.running)}", room - 1) if self.running else ""
+        going_on = self.query_one("#running", Static)
+        going_on.display = bool(running)
+        going_on.update(Text(running, no_wrap=True))
+        room -= len(running) + bool(running)
+        device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
+        opened = f" ▸ {visible(self.opened)}" if self.opened else ""
+        names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)
+        shown = f"{names}  {device}".rstrip() if room > 10 else ""
+        self.query_one("#place", Static).update(Text(shown, no_wrap=True))
 
     def on_resize(self) -> None:
         if hasattr(self, "folder"):
