@@ -8,12 +8,14 @@ from typing import Any
 
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
+from lorabench.training.preflight.data_scan import Numbered
 from lorabench.training.preflight.data_sources import DataError
 from lorabench.training.preflight.finding import Finding, Mend
 from lorabench.training.preflight.measure import Measured, kept_slice, measure, scan_of
 from lorabench.training.preflight.preparation import IGNORED, ROW, PreparationError, Prepared, overheard
 
 CHECK = "loss"
+_TEXT = "Give the text itself as content, or a chat_template_path that takes both."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def mask_findings(config: RunConfig) -> Iterator[Finding]:
         return
     share = _share(config, measured, found.format, conversational)
     yield _untrained(config, measured, share) if measured.untrained else share
+    yield from _written_out(found.kept, measured)
     for warning in measured.prepared.warnings:
         yield Finding(CHECK, "warning", f"TRL warns: {warning}")
 
@@ -126,12 +129,41 @@ def _ignored_switch(config: RunConfig, kind: str | None, conversational: bool) -
 
 def _refused(config: RunConfig, error: PreparationError) -> Finding:
     where = "" if error.row is None else f"row {error.row}: "
-    mend = None
+    mend, detail = None, ""
     if "padding_free" in error.message:
         mend = Mend("pad the batches", {"padding_free": False})
     elif config.get("assistant_only_loss"):
         mend = Mend("train on every token", {"assistant_only_loss": False})
-    return Finding(CHECK, "error", f"TRL refuses: {where}{error.message}", mend=mend)
+    in_parts = _first_in_parts(scan_of(config).kept)
+    if in_parts is not None and error.message.startswith(("TypeError", "AttributeError", "TemplateError")):
+        mend = None
+        detail = (
+            f"The content of row {in_parts} is a list of parts. This chat template takes text alone. {_TEXT}"
+        )
+    return Finding(CHECK, "error", f"TRL refuses: {where}{error.message}", detail, mend)
+
+
+def _written_out(rows: Sequence[Numbered], measured: Measured) -> Iterator[Finding]:
+    """A template that prints what it is given makes Python's spelling of a list of parts; TRL is silent."""
+    number = _first_in_parts(rows)
+    if number is None:
+        return
+    whole = measured.prepared.whole
+    at = list(whole[ROW]).index(number)
+    if "{'type':" in measured.prepared.trainer._tokenizer.decode(whole[at]["input_ids"]):
+        message = f"The template spells the parts of a content out, as in row {number}: [{{'type': 'text', …"
+        yield Finding(CHECK, "error", message, f"TRL would train on that. {_TEXT}")
+
+
+def _first_in_parts(rows: Sequence[Numbered]) -> int | None:
+    return next((number for number, row in rows if _in_parts(row)), None)
+
+
+def _in_parts(row: dict[str, Any]) -> bool:
+    """Whether a message of this row has a list as its content, as models of pictures have it."""
+    columns = (row.get(name) for name in ("messages", "conversations", "prompt", "completion"))
+    messages = [message for column in columns if isinstance(column, list) for message in column]
+    return any(isinstance(message, dict) and isinstance(message.get("content"), list) for message in messages)
 
 
 def _share(config: RunConfig, measured: Measured, kind: str | None, conversational: bool) -> Finding:

@@ -154,9 +154,12 @@ def _first_refused(
 
 
 def _dataset(rows: Sequence[Numbered]) -> Any:
+    """Return rows as `load_dataset` types them: what one row leaves out is null, what differs is JSON."""
     from datasets import Dataset
 
-    return Dataset.from_list([{**row, ROW: number} for number, row in rows])
+    columns = dict.fromkeys(column for _, row in rows for column in row)
+    whole = [{**{column: row.get(column) for column in columns}, ROW: number} for number, row in rows]
+    return Dataset.from_list(whole, on_mixed_types="use_json")
 
 
 def _trainer(config: RunConfig, tokenizer: Any, dataset: Any, folder: str, **options: Any) -> Any:

@@ -157,7 +157,7 @@ def _shapes(config: RunConfig, adapter: Adapter, name: str, level: Level) -> Ite
     if dora != bool(config.get("use_dora")):
         told = "DoRA in {}, not here" if dora else "DoRA here, not in {}"
         message = f"{told.format(label)}: the magnitudes will not match."
-        yield Finding(CHECK, level, message, mend=Mend(f"use_dora {dora}", {"use_dora": dora}))
+        yield Finding(CHECK, level, message, mend=Mend(f"use_dora {str(dora).lower()}", {"use_dora": dora}))
 
 
 def _kinds(modules: set[str]) -> str:

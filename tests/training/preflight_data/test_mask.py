@@ -10,7 +10,7 @@ import pytest
 
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.finding import Finding
-from lorabench.training.preflight.mask import mask_findings, mask_rows
+from lorabench.training.preflight.mask import mask_findings, mask_rows, token_texts
 from lorabench.training.preflight.measure import measure
 from tests.training.preflight_data.conftest import Configure, Row, Rows, conversation, turn
 from tests.training.preflight_data.test_against_trainer import real_trainer
@@ -144,6 +144,70 @@ def test_messages_without_a_chat_template_are_refused_as_by_trl(
     assert found.level == "error"
     assert "tokenizer.chat_template is not set" in found.message
     assert "row " not in found.message.partition(":")[2][:6]
+
+
+def parts(text: str) -> list[Row]:
+    return [{"type": "text", "text": text}]
+
+
+MIXED = [conversation("Q", "A"), conversation(parts("Q"), "A"), conversation(parts("Q"), parts("A"))]
+BOTH = (
+    "{% for m in messages %}{{ m.role }}: {% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %};{% endfor %}"
+)
+
+
+def test_texts_and_lists_of_parts_in_one_column_are_trained_on_where_the_template_takes_both(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure(MIXED, chat_template_path=template(tmp_path, BOTH))
+    ours = [[token for token, _ in row.tokens] for row in mask_rows(config, range(3))]
+    trainer = real_trainer(config)
+    assert ours == [token_texts(trainer.processing_class, row["input_ids"]) for row in trainer.train_dataset]
+    assert "".join(ours[0]) == "".join(ours[1]) == "".join(ours[2])
+    assert [finding.level for finding in loss(config)] == ["ok"]
+
+
+def test_lists_of_parts_that_the_template_does_not_take_are_refused_as_by_trl(configure: Configure) -> None:
+    config = configure(MIXED)
+    with pytest.raises(TypeError, match="can only concatenate list"):
+        real_trainer(config)
+    (found,) = loss(config)
+    assert found.message == 'TRL refuses: row 2: TypeError: can only concatenate list (not "str") to list'
+    assert found.detail.startswith("The content of row 2 is a list of parts. This chat template takes text")
+
+
+def test_lists_of_parts_that_the_template_spells_out_are_an_error(
+    configure: Configure, tmp_path: Path
+) -> None:
+    spelled = template(tmp_path, "{% for m in messages %}{{ m.content | trim }};{% endfor %}")
+    config = configure(MIXED, chat_template_path=spelled)
+    real = real_trainer(config)
+    assert "{'type': 'text'" in real.processing_class.decode(real.train_dataset[1]["input_ids"])
+    _share, error = loss(config)
+    assert (error.level, error.message) == (
+        "error",
+        "The template spells the parts of a content out, as in row 2: [{'type': 'text', …",
+    )
+
+
+def test_what_only_some_rows_have_is_null_elsewhere_as_for_the_trainer(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """Tool calls of unlike arguments stay as they are; a column that the first row lacks is there."""
+    called = {"role": "assistant", "content": "", "tool_calls": [{"function": {"arguments": {"x": 1}}}]}
+    other = {"role": "assistant", "content": "", "tool_calls": [{"function": {"arguments": {"y": "z"}}}]}
+    rows = [
+        conversation("Q", "A"),
+        {"messages": [turn("user", "Q"), called], "tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"messages": [turn("user", "Q"), other]},
+    ]
+    writes = "{{ tools | length if tools else 0 }}{% for m in messages %}{{ m | tojson }}{% endfor %}"
+    config = configure(rows, chat_template_path=template(tmp_path, writes))
+    ours = [[token for token, _ in row.tokens] for row in mask_rows(config, range(3))]
+    trainer = real_trainer(config)
+    assert ours == [token_texts(trainer.processing_class, row["input_ids"]) for row in trainer.train_dataset]
+    assert '{"x": 1}' in "".join(ours[1])
 
 
 def test_the_first_row_that_trl_refuses_is_named(configure: Configure, rows: Rows, tmp_path: Path) -> None:
