@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks import adapters, face, layers
+from tests.benchmarks import adapters, face, layers, train
 from tests.benchmarks.table import Line
 
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "memory": adapters.memory_70b,
     "frame": face.first_frame,
     "keys": face.keys,
+    "train": train.train,
 }
 
 

@@ -55,7 +55,7 @@ def keys(folder: Path) -> Iterator[Line]:
         terminal.wait_for(" of 560 rows")
         if wait:
             terminal.wait_for(wait)
-        times = sorted(_paint_time(terminal, key) for key in KEYS)
+        times = sorted(paint_time(terminal, key) for key in KEYS)
         terminal.type("q")
         terminal.close()
         middle, most = times[len(times) // 2], times[int(0.95 * len(times))]
@@ -76,7 +76,8 @@ def _first_text(command: list[str]) -> float:
     return shown
 
 
-def _paint_time(terminal: Terminal, key: str) -> float:
+def paint_time(terminal: Terminal, key: str) -> float:
+    """Wait until nothing is painted, type a key, and return the seconds until something is."""
     while terminal.read(0.03):
         pass
     start = time.perf_counter()
