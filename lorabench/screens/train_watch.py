@@ -13,7 +13,7 @@ from typing import Literal
 from lorabench.runs.events import EVENTS_FILE, Follower
 from lorabench.runs.lock import Owner, read_owner
 from lorabench.runs.output import OUTPUT_FILE, OutputTail
-from lorabench.runs.record import RunRecord
+from lorabench.runs.record import RunRecord, RunState
 from lorabench.runs.requests import stop_requested
 from lorabench.runs.trainer_state import events_of_checkpoints
 from lorabench.widgets.log_pane import WARNING_MARK
@@ -21,7 +21,7 @@ from lorabench.widgets.log_pane import WARNING_MARK
 # Small enough that a screen which wants to paint never waits longer than some ten milliseconds.
 CHUNK_BYTES = 2**17
 
-Activity = Literal["waiting", "starting", "training", "gone", "finished", "stopped", "failed"]
+Activity = RunState | Literal["waiting", "gone"]
 
 
 class RunWatch:
@@ -41,7 +41,7 @@ class RunWatch:
         self.events = 0
         self.last_time = 0.0
         self.since: float | None = None
-        self._abandoned = False
+        self._abandoned = self._live = False
         self._follower = Follower(folder / EVENTS_FILE)
 
     def read(self) -> bool:
@@ -58,10 +58,12 @@ class RunWatch:
             if events:
                 self._note_times(events[0].get("time"), events[-1].get("time"))
             new_output = self.tail.read()
-            self._repeat_warnings(self.record.warning_count - warned)
+            if self._live:  # what is older stands in the log, or is too old to stand at its end
+                self._repeat_warnings(self.record.warning_count - warned)
             if not (self.events or self.caught_up):
                 self._add_what_others_wrote()
             self.caught_up = not events
+            self._live = self._live or self.caught_up
             self.changed = self.changed or bool(events) or new_output
             self._abandoned = self.caught_up and (owner is None or owner.alive is False)
         return bool(events)
@@ -102,16 +104,13 @@ class RunWatch:
     @property
     def activity(self) -> Activity:
         """What goes on: what the events say last, unless the lock says otherwise."""
-        state, owner = self.record.state, self.owner
-        begun_anew = owner is not None and owner.alive is not False and owner.since > self.last_time
-        if state in ("starting", "training"):
-            return "gone" if self._abandoned else "training" if state == "training" else "starting"
-        if begun_anew:
-            return "starting"
-        match state:
-            case "finished" | "stopped" | "failed":
-                return state
-        return "waiting"
+        owner = self.owner
+        if owner is not None and owner.alive is not False and owner.since > self.last_time:
+            return "starting"  # whatever an earlier attempt has come to
+        if not self.events:
+            return "waiting"
+        state = self.record.state
+        return "gone" if state in ("starting", "training") and self._abandoned else state
 
     @property
     def going(self) -> bool:

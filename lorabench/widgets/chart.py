@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rich.style import Style
 from rich.text import Text
 
-from lorabench.widgets.axes import log_ticks, ticks
+from lorabench.widgets.axes import ticks
 from lorabench.widgets.braille import BLANK, DOTS_ACROSS, DOTS_DOWN, Dots, Floats, Frame, band, characters
 from lorabench.widgets.painting import Painting
 
@@ -46,10 +46,10 @@ class Curve:
 def smoothed(values: Floats) -> Floats:
     """Return the mean of the exponential moving averages from both ends: smooth, and not behind the values.
 
-    The span is 4 values, or about a thirtieth of all where that is more. Values that are not finite are left
+    The span is 2 values, or about a thirtieth of all where that is more. Values that are not finite are left
     out; where there is nothing to average yet, the result is NaN.
     """
-    span = max(4, 2 ** int(math.log2(max(values.size, 32) / 32)))
+    span = max(2, 2 ** int(math.log2(max(values.size, 32) / 32)))
     return (_moving_average(values, span) + _moving_average(values[::-1], span)[::-1]) / 2
 
 
@@ -96,7 +96,7 @@ class Chart(Painting):
         if width < 8 or height < 2:
             return
         drawn = [curve.logarithmic() if log else curve for curve in (*curves, *([marks] if marks else []))]
-        bounds = _bounds(drawn, log=log)
+        bounds = _bounds(drawn, end)
         legend = self._legend([*curves, *([marks] if marks else [])], title)
         if bounds is None:
             self.paint([legend])
@@ -150,16 +150,18 @@ class Chart(Painting):
         return Text("".join(line), self.look("axis"), no_wrap=True)
 
 
-def _bounds(curves: Sequence[Curve], *, log: bool) -> tuple[float, float] | None:
-    """Return the least and the greatest value, rounded outwards, so that the axis seldom moves."""
-    values = [v[np.isfinite(v)] for curve in curves for v in (curve.low, curve.high)]
+def _bounds(curves: Sequence[Curve], end: float) -> tuple[float, float] | None:
+    """Return the least and the greatest value up to a step, rounded outwards: so the axis seldom moves."""
+    seen = [(curve.steps <= end, curve) for curve in curves]
+    values = [v[up_to & np.isfinite(v)] for up_to, curve in seen for v in (curve.low, curve.high)]
     found = np.concatenate(values) if values else np.empty(0)
     if not found.size:
         return None
     low, high = float(found.min()), float(found.max())
     at, _ = ticks(low, high)
     step = (at[1] - at[0]) / 2 if len(at) > 1 else abs(high) * 0.1 or 1.0
-    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step or step
+    bottom = math.floor(low / step + 1e-9)
+    return bottom * step, max(math.ceil(high / step - 1e-9), bottom + 1) * step
 
 
 def _stack(
@@ -187,9 +189,17 @@ def _set_marks(
     cells[rows, columns], kinds[rows, columns] = ord(MARK), layers + 1
 
 
+def _log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Ticks for log₁₀ values, at 1, 2 and 5 of each decade where there are few decades."""
+    digits = (1, 2, 5) if high - low <= 3 else (1,)
+    steps = [digit * 10.0**d for d in range(math.floor(low), math.ceil(high) + 1) for digit in digits]
+    inside = [step for step in steps if low <= math.log10(step) <= high]
+    return [math.log10(step) for step in inside], [f"{step:g}" for step in inside]
+
+
 def _labels(frame: Frame, *, log: bool) -> dict[int, str]:
     """Return the labels of the value axis by their rows: as many as leave a row free between two."""
-    at, labels = (log_ticks if log else ticks)(frame.bottom, frame.top)
+    at, labels = (_log_ticks if log else ticks)(frame.bottom, frame.top)
     if frame.rows < LOW_ROWS or len(at) < 2:
         at = [frame.bottom, frame.top]
         labels = [f"{10**value if log else value:.3g}" for value in at]

@@ -18,7 +18,7 @@ from lorabench.widgets.sparkline import BARS, sparkline
 NAME_WIDTH = 12
 VALUE_WIDTH = 7
 ALPHA_BORDERS = (2, 4, 6)
-ALPHA_LEAST, ALPHA_MOST = 1.0, 8.0
+ALPHA_LEAST, ALPHA_MOST = 1.0, 7.0
 MISSING = "—"
 
 Modules = Mapping[str, Mapping[str, Any]]
@@ -70,7 +70,7 @@ def alpha_axis(width: int) -> str:
     axis = [" "] * width
     for border in ALPHA_BORDERS:
         axis[_bin(border, width)] = str(border)
-    axis[0], axis[-1] = "1", "8"
+    axis[0], axis[-1] = f"{ALPHA_LEAST:.0f}", f"{ALPHA_MOST:.0f}"
     return "".join(axis)
 
 
@@ -192,4 +192,7 @@ def _step(event: Mapping[str, Any] | None) -> object:
 
 def _percent(norm: float, more: float) -> str:
     before = norm - more
-    return f"{100 * more / before:+.1f} %" if before > 0 else "new"
+    if before <= 0:
+        return "new"
+    percent = 100 * more / before
+    return f"{percent:+.1f} %" if abs(percent) >= 1 else f"{percent:+.2f} %"

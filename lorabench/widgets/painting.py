@@ -24,9 +24,11 @@ class Painting(Widget):
         """Show these lines, from the top; a line that is too long ends in …, and is cut."""
         console = self.app.console
         width, height = self.size
+        strips = []
         for line in lines:
             line.truncate(width, overflow="ellipsis")
-        strips = [Strip(line.render(console, end="")) for line in lines]
+            # A text that has no spans would render without its style.
+            strips.append(Strip(Text().append_text(line).render(console, end="")))
         kept, self._strips = self._strips, strips
         pairs = zip_longest(strips, kept, fillvalue=Strip([]))
         changed = {y: _reach(new, old) for y, (new, old) in enumerate(pairs) if new != old and y < height}
