@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import termios
 from collections.abc import Callable
+
+from lorabench.terminal.tty_file import RESET
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 _DETACHED = signal.SIGUSR1
@@ -18,16 +22,17 @@ _parent: int | None = None
 def run_in_child(work: Callable[[], int]) -> int:
     """Run `work` in a forked child, and return its exit status in the child as in this process.
 
-    To be called before threads are started and before anything heavy is imported. This process then only
-    waits. It passes on signals that were sent to it (those that a terminal sends reach the child by itself),
-    stops when the child is stopped, so that the shell sees a stopped job, and returns 0 as soon as the child
-    calls `detach`. Where the system cannot wait for signals (macOS), there is no parent.
+    To be called with a terminal as standard input, before threads are started and before anything heavy is
+    imported. This process then only waits. It passes on signals that were sent to it (those that a terminal
+    sends reach the child by itself), stops when the child is stopped, so that the shell sees a stopped job,
+    and returns 0 as soon as the child calls `detach`. Where the system cannot wait for signals (macOS), there
+    is no parent.
     """
     if not hasattr(signal, "sigwaitinfo"):
         return work()
     sys.stdout.flush()
     sys.stderr.flush()
-    parent = os.getpid()
+    parent, attributes = os.getpid(), termios.tcgetattr(0)
     # Blocked in both until each is ready for them: none is lost in between.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     child = os.fork()
@@ -36,7 +41,14 @@ def run_in_child(work: Callable[[], int]) -> int:
         _parent = parent
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return work()
-    return _wait(child)
+    status = _wait(child)
+    if status < 0:
+        # It had no time to leave full-screen mode: the kernel kills whoever takes too much memory.
+        with contextlib.suppress(OSError, termios.error):
+            os.write(1, RESET.encode())
+            termios.tcsetattr(0, termios.TCSANOW, attributes)
+            os.write(2, f"lorabench was ended by {signal.Signals(-status).name}.\n".encode())
+    return status if status >= 0 else 128 - status
 
 
 def detach() -> None:
@@ -47,6 +59,7 @@ def detach() -> None:
 
 
 def _wait(child: int) -> int:
+    """Wait until the child ends or is detached; return its exit status, -n where signal n has ended it."""
     stopped = False
     while True:
         told = signal.sigwaitinfo(_AWAITED)
@@ -62,14 +75,8 @@ def _wait(child: int) -> int:
             elif os.WIFCONTINUED(status):
                 stopped = False
             else:
-                return _status(status)
+                return os.waitstatus_to_exitcode(status)
         # What the terminal sends, it sends to the child as well.
         sent = told.si_signo in _PASSED_ON and told.si_code != _FROM_THE_KERNEL
         if sent or (told.si_signo == signal.SIGCONT and stopped):
             os.kill(child, told.si_signo)
-
-
-def _status(status: int) -> int:
-    """Return the exit status as a shell tells it: 128 + n for a child that signal n has ended."""
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code

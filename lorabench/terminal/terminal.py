@@ -13,15 +13,10 @@ from pathlib import Path
 from typing import TextIO
 
 from lorabench.errors import LorabenchError
-from lorabench.terminal.tty_file import TtyFile
+from lorabench.terminal.tty_file import RESET, TtyFile
 
 _PRIVATE_FD = 100
 _DEFAULT_SIZE = (80, 24)
-# Leave what a full-screen program may have switched on: kitty keys, mouse, pastes, focus, no wrap, alternate
-# screen, hidden cursor.
-_RESET = (
-    "\x1b[<u\x1b[?1000l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?1049l\x1b[?25h"
-)
 
 
 class Terminal:
@@ -100,7 +95,7 @@ class Terminal:
 
     def reset(self) -> None:
         """Leave full-screen mode at once, whatever the screens are doing."""
-        self.file.write(_RESET)
+        self.file.write(RESET)
         with contextlib.suppress(termios.error):
             termios.tcsetattr(self.fd, termios.TCSANOW, self._attributes)
 

@@ -11,6 +11,12 @@ from collections.abc import Callable
 # A link on which nothing moves for so long has stalled: what is painted meanwhile is left out.
 PATIENCE_SECONDS = 1.0
 
+# Leaves what a full-screen program may have switched on: kitty keys, mouse, pastes, focus, no wrap, alternate
+# screen, hidden cursor.
+RESET = (
+    "\x1b[<u\x1b[?1000l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?1049l\x1b[?25h"
+)
+
 
 class TtyFile:
     """Writes to a terminal's non-blocking fd.
