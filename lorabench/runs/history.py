@@ -6,24 +6,26 @@ writes into every checkpoint, so that runs made by any other tool show theirs to
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from lorabench.runs.checkpoints import TRAINER_STATE_FILE, checkpoint_folders
+from lorabench.runs.checkpoints import TRAINER_STATE_FILE
 from lorabench.runs.events import EVENTS_FILE, Event, Follower
 from lorabench.runs.lock import Owner, read_owner
 from lorabench.runs.record import ENDINGS, RunRecord
+from lorabench.runs.trainer_state import events_of_checkpoints
 
 State = Literal["configured", "training", "unfinished", "finished", "stopped", "failed", "checkpoint"]
 
 RUN_FILE = "run.yaml"
 
 # A longer events file is read at both ends only: enough for its start, its end and its last losses.
-WHOLE_FILE_BYTES = 150_000
-END_BYTES = 60_000
+WHOLE_FILE_BYTES = 500_000
+END_BYTES = 200_000
+# What is long or many and says nothing of state, step and loss.
+PASSED_OVER = ("spectra", "update", "device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +89,14 @@ def _stamp(folder: Path) -> tuple[object, Owner | None]:
 def _read_history(folder: Path) -> History | None:
     if (folder / EVENTS_FILE).is_file():
         return _from_record(_record(_events(folder / EVENTS_FILE)))
-    trainer_state = _read_json(folder / TRAINER_STATE_FILE)
-    if trainer_state is not None:
-        return _from_trainer_state(trainer_state)
-    newest = _newest_checkpoint(folder)
-    if newest is not None:
-        done = newest.step is not None and newest.step == newest.total_steps
-        return replace(newest, state="finished" if done else "unfinished")
+    record = _record(events_of_checkpoints(folder))
+    if record.started:
+        done: State = "finished" if record.state == "finished" and record.step is not None else "unfinished"
+        own = (folder / TRAINER_STATE_FILE).is_file()
+        return replace(_from_record(record), state="checkpoint" if own else done)
     if (folder / RUN_FILE).is_file():
         return History("configured")
     return None
-
-
-def _newest_checkpoint(folder: Path) -> History | None:
-    """What the checkpoint of the most steps says: a run of another tool has no events."""
-    states = (_read_json(path / TRAINER_STATE_FILE) for _, path in reversed(checkpoint_folders(folder)))
-    return next((_from_trainer_state(state) for state in states if state is not None), None)
 
 
 def _record(events: Iterable[Event]) -> RunRecord:
@@ -125,17 +119,6 @@ def _from_record(record: RunRecord) -> History:
     )
 
 
-def _from_trainer_state(trainer_state: dict[str, Any]) -> History:
-    entries = trainer_state.get("log_history")
-    logged = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    return History(
-        state="checkpoint",
-        step=_integer(trainer_state.get("global_step")),
-        total_steps=_integer(trainer_state.get("max_steps")),
-        losses=_losses(_record({**entry, "kind": "log"} for entry in logged)),
-    )
-
-
 def _losses(record: RunRecord) -> tuple[tuple[int, float], ...]:
     if "loss" not in record.series:
         return ()
@@ -149,17 +132,9 @@ def _integer(value: object) -> int | None:
 
 def _events(path: Path) -> Iterator[Event]:
     size = path.stat().st_size
-    follower = Follower(path)
+    follower = Follower(path, without=PASSED_OVER)
     if size > WHOLE_FILE_BYTES:
         yield from follower.read(END_BYTES)
-        follower = Follower(path, size - END_BYTES)
+        follower = Follower(path, size - END_BYTES, PASSED_OVER)
     while events := follower.read():
         yield from events
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -120,12 +120,34 @@ def test_lines_that_are_no_events_are_passed_over(tmp_path: Path, line: bytes) -
 
 
 @pytest.mark.parametrize("most", [16, 40, 100, 2**20])
-def test_a_line_longer_than_a_reading_is_passed_over_and_the_next_is_read(tmp_path: Path, most: int) -> None:
+def test_a_line_longer_than_a_reading_is_read_whole_and_one_too_long_is_passed_over(
+    tmp_path: Path, most: int
+) -> None:
     path = tmp_path / EVENTS_FILE
-    path.write_bytes(b'{"step": 1}\n{"text": "' + b"x" * 2**21 + b'"}\n{"step": 2}\n')
+    long = [b'{"step": %d, "text": "%s"}' % (step, b"x" * size) for step, size in ((2, 150_000), (3, 2**22))]
+    path.write_bytes(b"\n".join([b'{"step": 1}', *long, b'{"step": 4}', b""]))
     follower = Follower(path)
-    assert [step for _ in range(3) for step in steps(follower.read(most))] == [1, 2]
+    assert [step for _ in range(4) for step in steps(follower.read(most))] == [1, 2, 4]
     assert follower.read(most) == []
+
+
+def test_a_line_that_is_too_long_is_passed_over_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / EVENTS_FILE
+    path.write_bytes(b'{"step": 1, "text": "' + b"x" * 2**22)
+    follower = Follower(path)
+    assert follower.read() == []
+    with path.open("ab") as file:
+        file.write(b'"}\n{"step": 2}\n')
+    assert steps(follower.read()) == [2]
+
+
+def test_kinds_that_are_not_wanted_are_passed_over(tmp_path: Path) -> None:
+    with EventWriter(tmp_path) as writer:
+        writer.write("log", step=1, text='"kind": "spectra"')
+        writer.write("spectra", step=2)
+        writer.write("device", step=3)
+    follower = Follower(tmp_path / EVENTS_FILE, without=("spectra",))
+    assert steps(follower.read()) == [1, 3]
 
 
 def test_a_file_that_is_replaced_or_shortened_is_read_anew(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from lorabench.runs import history
-from lorabench.runs.history import read_history
+from lorabench.runs.events import EventWriter
+from lorabench.runs.history import read_history, read_news
+from lorabench.runs.lock import take_lock
 
 
 def write_events(folder: Path, *events: dict[str, object], tail: str = "") -> None:
@@ -35,7 +37,9 @@ def test_the_last_event_is_the_state(tmp_path: Path, ending: str) -> None:
         tmp_path, {"kind": "started", "total_steps": 9}, log(3, 2.5), {"kind": ending, "reason": "so"}
     )
     found = read_history(tmp_path)
-    assert found == history.History(ending, 3, 9, ((3, 2.5),), "so")  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.state, found.step, found.total_steps) == (ending, 3, 9)
+    assert (found.losses, found.reason, found.started["total_steps"]) == (((3, 2.5),), "so", 9)
 
 
 def test_a_run_without_an_end_is_unfinished_and_its_torn_last_line_is_passed_over(tmp_path: Path) -> None:
@@ -68,6 +72,37 @@ def test_lines_that_are_no_events_are_passed_over(tmp_path: Path, line: str) -> 
     found = read_history(tmp_path)
     assert found is not None
     assert found.loss == 3.0
+
+
+def test_news_are_told_once_and_only_where_there_are_any(tmp_path: Path) -> None:
+    write_events(tmp_path, {"kind": "started", "total_steps": 9}, log(1, 3.0))
+    first = read_history(tmp_path)
+    assert first is not None
+    assert read_news(tmp_path, first) is None
+    with take_lock(tmp_path):
+        second = read_news(tmp_path, first)
+        assert second is not None
+        assert (second.state, second.step) == ("training", 1)
+        with EventWriter(tmp_path) as events:
+            events.write("checkpoint", step=4)
+        third = read_news(tmp_path, second)
+        assert third is not None
+        assert (third.step, third.saved_step) == (4, 4)
+        assert read_news(tmp_path, third) is None
+    last = read_news(tmp_path, third)
+    assert last is not None
+    assert last.state == "unfinished"
+
+
+def test_a_run_on_another_machine_is_believed_to_train(tmp_path: Path) -> None:
+    write_events(tmp_path, {"kind": "started", "total_steps": 9}, log(1, 3.0))
+    take_lock(tmp_path)
+    told = json.loads((tmp_path / "run.lock").read_text())
+    (tmp_path / "run.lock").write_text(json.dumps({**told, "host": "node-17"}))
+    found = read_history(tmp_path)
+    assert found is not None
+    assert found.owner is not None
+    assert (found.state, found.owner.host, found.owner.alive) == ("training", "node-17", None)
 
 
 def test_losses_that_are_not_finite_numbers_are_left_out(tmp_path: Path) -> None:
