@@ -20,6 +20,7 @@ from lorabench.training.trainer.live_spectra import LiveSpectra
 from lorabench.training.trainer.pace import Pace
 
 if TYPE_CHECKING:
+    import torch
     from transformers import TrainerControl, TrainerState
     from transformers import TrainingArguments as Arguments
 
@@ -53,6 +54,8 @@ class RunCallback(TrainerCallback, ExportableState):
         self._tokens_before = 0
         self._pace = Pace()
         self._spectra: LiveSpectra | None = None
+        self._first = True
+        self._rank_device: torch.device | None = None
         self._zero_logs = 0
         self._learnt = self._told_of_nan = False
 
@@ -80,7 +83,10 @@ class RunCallback(TrainerCallback, ExportableState):
         if state.global_step >= state.max_steps:
             raise NothingLeft
         self._events.write("stage", stage="training")
-        if args.process_index == 0:
+        # The arguments look these up anew each time, which takes longer than all else here.
+        self._first = args.process_index == 0
+        self._rank_device = args.device if args.world_size > 1 else None
+        if self._first:
             try:
                 self._spectra = LiveSpectra(self._trainer.model)
             except LorabenchError as error:
@@ -89,7 +95,7 @@ class RunCallback(TrainerCallback, ExportableState):
 
     def on_step_end(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._pace.step()
-        stop, save, bad = self._agreed(args)
+        stop, save, bad = self._agreed()
         if bad:
             self._judge_loss(state.global_step)
         if stop and not control.should_training_stop:
@@ -97,18 +103,18 @@ class RunCallback(TrainerCallback, ExportableState):
         if save:
             control.should_save = True
 
-    def _agreed(self, args: Arguments) -> tuple[bool, bool, bool]:
+    def _agreed(self) -> tuple[bool, bool, bool]:
         """Say whether a stop and a checkpoint are asked for and a loss was bad, alike in every process."""
         stop, save, bad = self._stopping.is_set(), False, self._trainer.bad_loss is not None
-        if args.process_index == 0:
+        if self._first:
             stop = stop or stop_requested(self._folder)
             save = take_checkpoint_request(self._folder)
-        if args.world_size == 1:
+        if self._rank_device is None:
             return stop, save, bad
         import torch
         from torch import distributed
 
-        flags = torch.tensor([stop, save, bad], dtype=torch.int32, device=args.device)
+        flags = torch.tensor([stop, save, bad], dtype=torch.int32, device=self._rank_device)
         distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
         stop, save, bad = (bool(flag) for flag in flags.tolist())
         return stop, save, bad

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from lorabench.runs.device import Meters, read_meters
+from lorabench.runs.device import read_meters
 from lorabench.training.trainer.events import Events
 
 SECONDS = 2.0
+PATIENCE = 0.5
 
 
 class MetersThread:
     """A daemon thread that writes a `device` event every few seconds: a driver that hangs delays no step."""
 
-    def __init__(
-        self, events: Events, read: Callable[[], Meters] = read_meters, seconds: float = SECONDS
-    ) -> None:
-        self._events, self._read, self._seconds = events, read, seconds
+    def __init__(self, events: Events) -> None:
+        self._events = events
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lorabench meters", daemon=True)
 
@@ -31,9 +29,11 @@ class MetersThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join(self._seconds)
+        self._thread.join(PATIENCE)
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            self._events.write("device", **self._read().fields())
-            self._ended.wait(self._seconds)
+            meters = read_meters()
+            if not self._ended.is_set():
+                self._events.write("device", **meters.fields())
+            self._ended.wait(SECONDS)

@@ -47,9 +47,24 @@ class _Listener(logging.Handler):
         super().__init__(logging.WARNING)
         self._tell = tell
         self._told: set[str] = set()
+        self._last: logging.LogRecord | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record is self._last:  # it passed a library's logger, and then the root
+            return
+        self._last = record
         self.hear(record.getMessage().removeprefix("[RANK 0] "), record.name)
+        if logging.lastResort is not None and self._is_alone(record.name):
+            logging.lastResort.handle(record)
+
+    def _is_alone(self, name: str) -> bool:
+        """Say whether nobody else handles this logger's records: then Python would have printed them."""
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return False
+            logger = logger.parent if logger.propagate else None
+        return True
 
     def hear(self, text: str, source: str) -> None:
         text = visible(" ".join(text.split()))[:_MOST_CHARACTERS]

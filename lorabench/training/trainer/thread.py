@@ -48,6 +48,7 @@ class TrainingThread:
                 stopping=self._stopping,
             )
         finally:
+            _release_the_gpu()
             self.done.set()
 
 
@@ -62,3 +63,12 @@ def _import_the_libraries() -> None:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _release_the_gpu() -> None:
+    """Give back what the model took: the next training in this process needs the room."""
+    import torch
+
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()

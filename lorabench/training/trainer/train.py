@@ -187,10 +187,18 @@ class _Run:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self._events.write("stage", stage="saving")
         trainer.save_model(str(self._folder))
-        if trainer.args.push_to_hub:
-            trainer.push_to_hub(dataset_name=self._config.get("dataset_name"))
-        trainer.end()  # type: ignore[no-untyped-call]
+        self._publish(trainer)
         return self._done(callback, trainer.state.global_step, time.monotonic() - began)
+
+    def _publish(self, trainer: WatchedTrainer) -> None:
+        """Push to the hub and end the trackers; the adapter is saved, and no network takes that back."""
+        try:
+            if trainer.args.push_to_hub:
+                trainer.push_to_hub(dataset_name=self._config.get("dataset_name"))
+            trainer.end()  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001
+            traceback.print_exception(error)
+            self._events.warn(f"The adapter is saved, but {type(error).__name__}: {visible(error)}")
 
     def _done(self, callback: RunCallback, step: int, seconds: float) -> Outcome:
         state: State = "stopped" if callback.stopped else "finished"

@@ -83,6 +83,7 @@ def print_at_step(step: int) -> None:
 
 def _print_all(logger: Any) -> None:
     import ctypes
+    import logging
     import subprocess
     import warnings
 
@@ -96,6 +97,7 @@ def _print_all(logger: Any) -> None:
     c.fflush(None)
     subprocess.run(["echo", "by a child"], check=True)
     logger.warning("by an early handler")
+    logging.getLogger("nobody's").warning("by a logger that nobody handles")
     warnings.warn("by a warning", UserWarning, stacklevel=1)
     for _ in tqdm(range(1), desc="by tqdm"):
         pass

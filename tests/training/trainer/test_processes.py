@@ -79,6 +79,7 @@ def test_all_that_is_printed_goes_to_output_log(tmp_path: Path, capfd: pytest.Ca
     log = (run / "output.log").read_text()
     for source in ("print", "write 1", "write 2", "C", "a child", "an early handler", "__stderr__"):
         assert f"by {source}\n" in log
+    assert log.count("by a logger that nobody handles\n") == 1
     assert "by a warning" in log
     assert "by tqdm: 100%" in log
     assert "by " not in capfd.readouterr().out

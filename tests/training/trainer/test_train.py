@@ -20,10 +20,12 @@ from transformers import AutoTokenizer
 
 from lorabench.adapters.open import open_adapter
 from lorabench.runs.checkpoints import checkpoints
+from lorabench.runs.device import Meters
 from lorabench.runs.lock import read_owner, take_lock
 from lorabench.runs.record import RunRecord
 from lorabench.runs.requests import request_checkpoint, request_stop, stop_requested
 from lorabench.training.trainer import callback as callback_module
+from lorabench.training.trainer import meters
 from lorabench.training.trainer.thread import TrainingThread
 from lorabench.training.trainer.train import train
 from lorabench.training.trainer.watched import WatchedTrainer
@@ -383,3 +385,68 @@ def test_a_picture_of_the_run_that_fails_does_not_end_it(
     assert train(run_file(tmp_path, max_steps=2)).state == "finished"
     told = [text for text in warnings_of(tmp_path / "run") if "no picture" in text]
     assert told == ["The spectra are looked at no more: ZeroDivisionError: no picture"]
+
+
+def test_what_fails_after_the_adapter_is_saved_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: WatchedTrainer) -> None:
+        raise ConnectionError("no hub")
+
+    monkeypatch.setattr(WatchedTrainer, "end", fail)
+    assert train(run_file(tmp_path, max_steps=1)).state == "finished"
+    assert "The adapter is saved, but ConnectionError: no hub" in warnings_of(tmp_path / "run")
+
+
+def test_tensorboard_is_written_where_the_file_asks_for_it(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = run_file(tmp_path, max_steps=3, report_to="tensorboard")
+    assert train(path).state == "finished"
+    (file,) = (tmp_path / "run").rglob("events.out.tfevents.*")
+    written = EventAccumulator(str(file))
+    written.Reload()
+    theirs = {event.step: event.value for event in written.Scalars("train/loss")}
+    ours = {step: loss for step, (loss, _) in learnt(tmp_path / "run").items()}
+    assert theirs == pytest.approx(ours)
+
+
+TEXT = [{"text": f"Once upon a time there was a cat, and {n} dogs."} for n in range(8)]
+PROMPTS = [
+    {"prompt": f"There was a cat, and {n} dogs.", "completion": " They were friends."} for n in range(8)
+]
+
+
+@pytest.mark.parametrize("rows", [TEXT, PROMPTS], ids=["text", "prompt and completion"])
+def test_a_model_by_others_learns_from_text_and_from_prompts(
+    shared_data: Path, rows: list[dict[str, str]], tmp_path: Path
+) -> None:
+    path = run_file(
+        tmp_path,
+        model_name_or_path=str(shared_data / "models" / "stories260K"),
+        dataset_name=str(rows_file(tmp_path / "rows", rows)),
+        assistant_only_loss=None,
+        learning_rate=2e-2,
+        per_device_train_batch_size=8,
+    )
+    assert train(path).state == "finished"
+    losses = learnt(tmp_path / "run")
+    assert losses[STEPS][0] < 0.9 * losses[1][0]
+
+
+def test_a_device_that_does_not_answer_delays_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, released = threading.Event(), threading.Event()
+
+    def hang() -> Meters:
+        asked.set()
+        released.wait()
+        return Meters("at last")
+
+    monkeypatch.setattr(meters, "read_meters", hang)
+    assert train(run_file(tmp_path, max_steps=2)).state == "finished"
+    assert asked.is_set()
+    released.set()
+    assert of_kind(events_of(tmp_path / "run"), "device") == []
