@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import ClassVar
 
@@ -10,8 +11,8 @@ from rich.text import Text
 
 from lorabench.runs.record import STAGES_BEFORE_TRAINING
 from lorabench.screens.train_watch import Activity, RunWatch
-from lorabench.text import shorten, visible
-from lorabench.widgets.meters import duration
+from lorabench.text import human_duration, shorten, visible
+from lorabench.widgets.finding_list import MARKS as FINDING_MARKS
 from lorabench.widgets.painting import Painting
 
 NOTHING = (
@@ -68,7 +69,7 @@ class RunStatus(Painting):
         at = "" if record.step is None else f"step {record.step:,}"
         if at and record.total_steps:
             at += f" of {record.total_steps:,}"
-        spent = duration(watch.elapsed)
+        spent = human_duration(watch.elapsed)
         if activity == "waiting":
             return ["reading …" if not watch.caught_up else "has no events yet; t trains it"]
         if activity == "starting":
@@ -78,7 +79,7 @@ class RunStatus(Painting):
             left = record.seconds_left()
             todo = "stops at the next step" if watch.stop_asked else ""
             saving = "saving …" if record.stage == "saving" else ""
-            remaining = "" if left is None or todo else f"{duration(left)} left"
+            remaining = "" if left is None or todo else f"{human_duration(left)} left"
             return [at, todo or remaining, saving, f"{spent} gone", epoch, watch.place]
         if activity == "gone":
             return [at, f"its trainer ended without a word{self._who(watch)}; t goes on"]
@@ -143,3 +144,14 @@ def clock(seconds: object) -> str:
     if not isinstance(seconds, int | float):
         return ""
     return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+def findings_text(findings: Sequence[Mapping[str, object]]) -> Text:
+    """Return what the preflight has found, and what to do about it."""
+    text = Text("The preflight has found errors. T trains anyway, 2 mends the configuration.\n\n")
+    marks = {str(level): mark for level, mark in FINDING_MARKS.items()}
+    for finding in findings:
+        level = str(finding.get("level", ""))
+        text.append(f"{marks.get(level, '·')} {visible(finding.get('check', ''))}  ", "bold")
+        text.append(f"{visible(finding.get('message', ''))}\n")
+    return text

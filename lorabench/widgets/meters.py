@@ -20,13 +20,6 @@ CELL_WIDTH = 37
 Event = Mapping[str, Any]
 
 
-def duration(seconds: float) -> str:
-    """Return `1:02:03`, `2:03` or `0:03`."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
 def _step_time(value: float, _: Event) -> str:
     return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
 
