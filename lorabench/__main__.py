@@ -11,7 +11,7 @@ from lorabench.errors import LorabenchError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status: 0, 1 (a check found errors), 2 (usage, input), 130."""
+    """Run one command; return its exit status: 0, 1 (a check or a run failed), 2 (usage, input), 130."""
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except LorabenchError as error:
