@@ -1,3 +1,3 @@
 """The command line: the headless twins of the screens."""
 
-COMMANDS = ("open", "describe", "analyze", "new", "check", "train", "audit", "serve-check", "demo")
+COMMANDS = ("open", "describe", "analyze", "base", "new", "check", "train", "audit", "serve-check", "demo")

@@ -21,6 +21,7 @@ app = typer.Typer(
     lorabench PATH               open an adapter, or a folder of adapters and runs
     lorabench                    open the current folder
     lorabench analyze PATH       what the update became, layer by layer
+    lorabench base PATH          against the base model that it changes
     lorabench new FOLDER         begin a run: write its run.yaml
     lorabench check RUN_YAML     know before it starts whether it will work
     lorabench train RUN_YAML     train it, and follow it
@@ -181,6 +182,41 @@ def analyze_command(
         analyze(path, Page.to(output), Options(style, weightwatcher, factors, sort, filter_text, plot)),
         output,
     )
+
+
+@app.command("base")
+def base_command(
+    path: PathArgument,
+    base_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--base", metavar="MODEL", help="The base model's folder or name.", show_default="as it names it"
+        ),
+    ] = None,
+    merged: Annotated[
+        bool,
+        typer.Option(
+            "--merged/--no-merged", help="Look at W + ΔW too; without, what the cache knows is instant."
+        ),
+    ] = True,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Compare an adapter with the base model that it changes.
+
+    For each layer: alpha of W, of ΔW and of W + ΔW, the relative size of ΔW, intruder
+    dimensions; and whether the alphas go together. W's numbers are kept for the next
+    adapter of the same base. Ctrl-C ends it early and shows what is done.
+
+    \b
+    Example: lorabench base outputs/style-r8
+             lorabench base outputs/style-r8 --base models/Qwen2.5-0.5B --csv
+    """
+    from lorabench.cli.base import base
+
+    style = _style(json, csv, output)
+    raise typer.Exit(base(path, base_folder, merged=merged, style=style, output=output))
 
 
 @app.command("new")

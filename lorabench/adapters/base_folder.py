@@ -1,0 +1,100 @@
+"""Find the base model's folder: by a path, in the Hugging Face cache, or on the hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from lorabench.errors import AdapterError
+from lorabench.text import visible
+
+WEIGHTS = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_FETCHED = ["*.safetensors", "*.safetensors.index.json", "config.json"]
+_TRUE = {"1", "ON", "YES", "TRUE"}
+
+
+class BaseNotFound(AdapterError):
+    """A base model whose weights are not here."""
+
+
+def find_base(name: str, beside: Path | None = None, revision: str = "main") -> Path:
+    """Return the folder with the weights of the base model that an adapter calls `name`.
+
+    Tried in turn: a folder of that name; one seen from a folder above `beside`, the adapter's own (adapters
+    name what lay below the folder that they were trained in); the Hugging Face cache; and, unless
+    HF_HUB_OFFLINE is set, the hub, from which safetensors are fetched into that cache.
+
+    Raises:
+        BaseNotFound: nothing of that name, or nothing with weights in it.
+    """
+    given = Path(name).expanduser()
+    above = [] if beside is None or given.is_absolute() else [folder / given for folder in _above(beside)]
+    folder = next((place for place in (given, *above) if weights_of(place) is not None), None)
+    if folder is not None:
+        return folder
+    if given.exists():
+        raise BaseNotFound(
+            f"{visible(name)} holds no weights.", f"Looked for {', '.join(WEIGHTS)} and other safetensors."
+        )
+    hint = "Give its folder with --base."
+    if not _HUB_NAME.fullmatch(name):
+        raise BaseNotFound(f"The base model {visible(name)} is not there.", hint)
+    cached = _in_cache(name, revision)
+    if cached is not None:
+        return cached
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+        raise BaseNotFound(
+            f"The base model {visible(name)} is no folder and not in the cache; HF_HUB_OFFLINE is set.", hint
+        )
+    return _fetched(name, revision, hint)
+
+
+def weights_of(folder: Path) -> Path | None:
+    """Return the index or the file that holds a folder's weights, None where there is none."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    others = (path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
+    return min(others, default=None)
+
+
+def _above(path: Path) -> list[Path]:
+    return list(path.resolve().parents)
+
+
+def _cache() -> Path:
+    home = os.environ.get("HF_HOME")
+    if home is None:
+        home = str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"))
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
+
+
+def _in_cache(name: str, revision: str) -> Path | None:
+    """Return the snapshot of a revision, of any where that is not here; only one that has weights."""
+    model = _cache() / f"models--{name.replace('/', '--')}"
+    snapshots = model / "snapshots"
+    reference = model / "refs" / revision
+    named = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    others = sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    places = [snapshots / named, *(others if revision == "main" else ())]
+    return next((place for place in places if weights_of(place) is not None), None)
+
+
+def _fetched(name: str, revision: str, hint: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_FETCHED, etag_timeout=5.0))
+    except (OSError, ValueError) as error:
+        reason = visible(str(error).strip().partition("\n")[0])
+        raise BaseNotFound(f"The base model {visible(name)} cannot be had: {reason}", hint) from error
+    if weights_of(folder) is None:
+        raise BaseNotFound(f"The base model {visible(name)} has no safetensors on the hub.", hint)
+    return folder

@@ -1,0 +1,177 @@
+"""A base model's weights: known by name, read one tensor at a time, never as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorabench.adapters.base_folder import weights_of
+from lorabench.adapters.config import mapping
+from lorabench.adapters.model import FloatArray, Tensor
+from lorabench.adapters.pickles import read_pickle
+from lorabench.adapters.shards import INDEX, shards_of
+from lorabench.adapters.tensors import FLOAT_DTYPES, read_safetensors
+from lorabench.errors import Malformed, NotFound
+from lorabench.text import visible
+
+_WEIGHT = ".weight"
+_END = 1 << 16
+"""How much of a file's end tells it from others: a torch file (zip) has its table of contents there."""
+
+
+class BaseModel:
+    """The tensors of a base model by name, opened shard by shard when they are asked for.
+
+    A shard that is missing or damaged takes only its own tensors away. Of torch files one shard is open at a
+    time, converted into a temporary safetensors file that is gone when the next one is opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        weights = weights_of(folder)
+        if weights is None:
+            raise NotFound(f"{visible(folder)} holds no weights.")
+        self.folder = folder
+        self.config = _config(folder)
+        self._shards: dict[Path, Mapping[str, Tensor]] = {}
+        self._of: dict[str, Path] = {}
+        if weights.name.endswith(INDEX):
+            self._of = _weight_map(weights)
+        else:
+            for shard in shards_of(weights):
+                self._of |= dict.fromkeys(self._open(shard), shard)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._of
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tensors, those of shards that cannot be read too."""
+        return list(self._of)
+
+    @cached_property
+    def endings(self) -> Mapping[str, Sequence[str]]:
+        """The paths of all modules and of what they lie in, by each dotted end of theirs."""
+        paths = {path for name in self._of for path in accumulate(name.split(".")[:-1], "{}.{}".format)}
+        endings: dict[str, list[str]] = {}
+        for path in sorted(paths):
+            parts = path.split(".")
+            for start in range(len(parts)):
+                endings.setdefault(".".join(parts[start:]), []).append(path)
+        return endings
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head shares the embedding's weights, by config.json."""
+        inner = mapping(self.config.get("text_config"))
+        return self.config.get("tie_word_embeddings", inner.get("tie_word_embeddings")) is not False
+
+    def tensor(self, name: str) -> Tensor:
+        """Return a tensor, known by its header.
+
+        Raises:
+            NotFound: its shard is not there.
+            Malformed: its shard is damaged, or does not hold it although the index says so.
+        """
+        shard = self._of[name]
+        tensors = self._open(shard)
+        if name not in tensors:
+            raise Malformed(f"{visible(shard.name)} does not hold {visible(name)}, as its index says.")
+        return tensors[name]
+
+    def values(self, name: str, rows: slice = slice(None)) -> FloatArray:
+        """Read a tensor's values, or some of its rows; eight-bit ones are multiplied by their scales.
+
+        bitsandbytes' int8 has a scale for each row (SCB, with 127 steps); float8 has one scale, one for each
+        row, or one for each block (weight_scale, weight_scale_inv).
+
+        Raises:
+            Malformed: they are integers without a scale, or the scales do not fit.
+        """
+        tensor = self.tensor(name)
+        module = name.removesuffix(_WEIGHT)
+        scale = next((s for s in (f"{module}.{end}" for end in _SCALES) if s in self), None)
+        if tensor.dtype not in FLOAT_DTYPES and not (tensor.dtype == "I8" and f"{module}.SCB" in self):
+            raise Malformed(
+                f"{visible(name)} is stored as {visible(tensor.dtype)}, quantised.", UNQUANTISED_HINT
+            )
+        if scale is None:
+            return tensor.read(rows)
+        whole = _scaled(tensor.read(), self.tensor(scale).read(), scale)
+        return whole[rows]
+
+    def identity(self, name: str) -> str:
+        """Return what tells the file of a tensor from every other: by its size, time and header.
+
+        Raises:
+            NotFound: the file is not there.
+        """
+        path = self._of[name]
+        try:
+            status = path.stat()
+            with path.open("rb") as file:
+                if path.suffix == ".safetensors":
+                    header = file.read(8)
+                    header += file.read(min(int.from_bytes(header, "little"), status.st_size))
+                else:
+                    file.seek(max(0, status.st_size - _END))
+                    header = file.read()
+        except OSError as error:
+            raise NotFound(f"{visible(path.name)} cannot be read: {error.strerror}.") from error
+        written = f"{status.st_size} {status.st_mtime_ns} ".encode()
+        return hashlib.sha256(written + header).hexdigest()
+
+    def _open(self, shard: Path) -> Mapping[str, Tensor]:
+        if shard not in self._shards:
+            if not shard.is_file():
+                raise NotFound(f"The shard {visible(shard.name)} is missing.", "Download it again.")
+            if shard.suffix == ".safetensors":
+                self._shards[shard] = read_safetensors(shard)[0]
+            else:
+                self._shards = {shard: read_pickle(shard)[0]}
+        return self._shards[shard]
+
+
+UNQUANTISED_HINT = "Give the folder of the model before quantisation with --base."
+_SCALES = ("SCB", "weight_scale_inv", "weight_scale")
+
+
+def _scaled(stored: FloatArray, scale: FloatArray, name: str) -> FloatArray:
+    """Multiply stored values, shape (out, in), by their scales: one, one a row, or one a block."""
+    factor = np.asarray(scale / 127 if name.endswith(".SCB") else scale, dtype=np.float32)
+    if factor.size == 1:
+        return stored * factor.reshape(())
+    factor = factor.reshape(factor.shape[0], -1)
+    rows, columns = (-(-size // count) for size, count in zip(stored.shape, factor.shape, strict=True))
+    if -(-stored.shape[0] // rows) != factor.shape[0] or -(-stored.shape[1] // columns) != factor.shape[1]:
+        raise Malformed(f"{visible(name)} {factor.shape} does not fit a weight of {stored.shape}.")
+    spread = np.repeat(np.repeat(factor, rows, 0)[: stored.shape[0]], columns, 1)[:, : stored.shape[1]]
+    return np.asarray(stored * spread)
+
+
+def _weight_map(index: Path) -> dict[str, Path]:
+    try:
+        content = json.loads(index.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise Malformed(f"{visible(index.name)} cannot be read: {visible(error)}.") from error
+    files = {str(name): str(file) for name, file in mapping(mapping(content).get("weight_map")).items()}
+    for file in set(files.values()):
+        if Path(file).name != file:
+            raise Malformed(f"{visible(index.name)} names {visible(file)}, which is not in its folder.")
+    if not files:
+        raise Malformed(f"{visible(index.name)} lists no tensors.")
+    return {name: index.parent / file for name, file in files.items()}
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    """Read config.json, for what the weights' names do not tell; a damaged one tells nothing."""
+    try:
+        return mapping(json.loads((folder / "config.json").read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return {}

@@ -1,0 +1,148 @@
+"""`lorabench base`: an adapter against its base model, layer by layer, and how their alphas go together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from lorabench.adapters.base_folder import BaseNotFound, find_base
+from lorabench.adapters.base_model import BaseModel
+from lorabench.adapters.model import Adapter
+from lorabench.adapters.open import open_adapter
+from lorabench.cli.output import Field, Page, emit
+from lorabench.spectra.base_analysis import BaseAnalysis, problems
+from lorabench.spectra.base_columns import SHOWN_COLUMNS, to_csv, to_json
+from lorabench.spectra.correlation import Coefficient, Correlation, correlate
+from lorabench.spectra.verdict import written_interval
+from lorabench.text import visible
+
+_Show = Callable[[int], None]
+_LEFT_OUT = ("shape", "place", "spectral_ratio", "share", "merged_alpha", "layer", "verdict", "norm_ratio")
+
+
+def base(path: Path, folder: Path | None, *, merged: bool, style: str, output: Path | None) -> int:
+    """Compare an adapter with its base model and print the result; 130 where that was cut short.
+
+    Raises:
+        LorabenchError: the adapter or the base model cannot be read.
+    """
+    analysis = BaseAnalysis((adapter := open_adapter(path)), open_base(adapter, folder))
+    whole = _run(analysis, merged)
+    if style == "json":
+        text = to_json(analysis)
+    elif style == "csv":
+        text = to_csv(analysis.comparisons)
+    else:
+        text = _text(analysis, Page.to(output))
+    emit(text, output)
+    if not whole:
+        sys.stderr.write("stopped: what is done is shown and kept; the same command goes on from there\n")
+    return 0 if whole else 130
+
+
+def open_base(adapter: Adapter, folder: Path | None) -> BaseModel:
+    """Open the base model that an adapter names, or the one in `folder`.
+
+    Raises:
+        BaseNotFound: the adapter names none, or it is not there.
+        AdapterError: its weights cannot be read.
+    """
+    name = adapter.base_model if folder is None else str(folder)
+    if name is None:
+        raise BaseNotFound("The adapter does not name its base model.", "Give its folder with --base.")
+    revision = adapter.config.get("revision") if folder is None else None
+    return BaseModel(find_base(name, adapter.path, str(revision or "main")))
+
+
+def _run(analysis: BaseAnalysis, merged: bool) -> bool:
+    """Compute all that is wanted; False where the user stopped it."""
+    try:
+        with _progress(analysis, merged) as show:
+            for index in analysis.run(merged=merged):
+                show(index)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+@contextmanager
+def _progress(analysis: BaseAnalysis, merged: bool) -> Iterator[_Show]:
+    """Show a bar with the time left, by work and not by layers, on a terminal's standard error."""
+    if not sys.stderr.isatty():
+        yield lambda _index: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+        task = progress.add_task("reading the base", total=None)
+        whole = analysis.left(merged=merged)
+
+        def show(index: int) -> None:
+            name = visible(analysis.comparisons[index].layer.name)
+            done = whole - analysis.left(merged=merged)
+            progress.update(task, total=whole, completed=done, description=name)
+
+        yield show
+
+
+def _text(analysis: BaseAnalysis, page: Page) -> str:
+    adapter, comparisons = analysis.adapter, analysis.comparisons
+    page.pairs(
+        [
+            ("adapter", visible(adapter.name if adapter.path is None else adapter.path)),
+            ("base", visible(analysis.base.folder)),
+        ]
+    )
+    shown = [c for c in comparisons if c.base is not None]
+    if shown:
+        page.line()
+        page.table(
+            [
+                Field(
+                    column.title,
+                    [column.text(comparison) for comparison in shown],
+                    right=column.numeric and column.name not in ("base_alpha", "alpha"),
+                    elastic=column.name == "module",
+                    keep=_LEFT_OUT.index(column.name) if column.name in _LEFT_OUT else len(_LEFT_OUT),
+                )
+                for column in SHOWN_COLUMNS
+            ]
+        )
+    page.line()
+    page.line("Alpha of the base and of the update", "bold")
+    page.pairs(correlation_facts(analysis))
+    missing = problems(comparisons)
+    if missing:
+        page.line()
+        page.line(f"{len(missing)} of {len(comparisons)} layers not compared", "bold")
+        page.pairs(missing)
+    return page.text()
+
+
+def correlation_facts(analysis: BaseAnalysis) -> list[tuple[str, str]]:
+    """Return the correlations as pairs of what they are over and a text."""
+    found = correlate(analysis.comparisons)
+    facts = [("", found.sentence)] if found.sentence else [_fact(found.decided)]
+    return [*facts, *(_fact(each) for each in (found.over_all, *found.by_type))]
+
+
+def _fact(correlation: Correlation) -> tuple[str, str]:
+    layers = f"{correlation.layers} {'layer' if correlation.layers == 1 else 'layers'}"
+    if correlation.pearson is None or correlation.spearman is None:
+        return correlation.of, f"{layers}: too few, or all equal"
+    pearson, spearman = _written(correlation.pearson), _written(correlation.spearman)
+    return correlation.of, f"Pearson {pearson}  Spearman {spearman}  {layers}"
+
+
+def _written(coefficient: Coefficient) -> str:
+    return f"{coefficient.value:+.2f} {written_interval(coefficient.low, coefficient.high)}"

@@ -1,0 +1,173 @@
+"""An update ΔW beside the base weight W that it changes: what W was, and what W + ΔW became."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lorabench.adapters.model import FloatArray, LoraLayer
+from lorabench.spectra.core import read_factors
+from lorabench.spectra.gram import add_low_rank, singular_values, times
+from lorabench.spectra.krylov import leading, stays_below
+from lorabench.spectra.model import Float64Array, PowerLaw
+from lorabench.spectra.weight import WeightSpectrum, fit_weight, lacks_digits, weight_spectrum
+
+TOP = 10
+"""k: how many leading directions of W + ΔW may be intruders, and of W count as its own."""
+EPSILON = 0.5
+"""A direction whose |cos| with every singular vector of W is below this is an intruder."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BaseFacts:
+    """What is known of W once for all adapters: its singular values, the fit, and its TOP leading directions.
+
+    `left` has shape (out, k) and `right` (in, k), float64, orthonormal columns, k = min(TOP, out, in).
+    """
+
+    shape: tuple[int, int]
+    singular_values: Float64Array
+    fit: PowerLaw | None
+    left: Float64Array
+    right: Float64Array
+
+    def spectrum(self) -> WeightSpectrum:
+        """Return W's spectrum."""
+        return weight_spectrum(self.shape, self.singular_values, self.fit)
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What W + ΔW is: its power law, its intruder dimensions, and where ΔW's first direction lies in W.
+
+    `gain` is ‖W·v₁‖ with ΔW's first right singular vector v₁; `place` is 1 + how many singular values of W
+    are larger: 1 says that ΔW reads what W amplifies most.
+    """
+
+    fit: PowerLaw | None
+    spectral_norm: float
+    intruders: int
+    gain: float
+    place: int
+
+
+class Update:
+    """ΔW = s·B·A as (out, r)·(r, in) factors in float64, the scaling within B."""
+
+    def __init__(self, layer: LoraLayer) -> None:
+        read_factors(layer)  # refuses what is not finite, with the tensor's name
+        a, b = layer.factors()
+        self.a = a.astype(np.float64)
+        self.b = b.astype(np.float64) * (1.0 if layer.scaling is None else layer.scaling)
+
+    def first_right(self) -> Float64Array:
+        """Return ΔW's first right singular vector, shape (in,)."""
+        r_b = np.linalg.qr(self.b, mode="r")
+        q_a, r_a = np.linalg.qr(self.a.T)
+        _, _, v = np.linalg.svd(r_b @ r_a.T)
+        return np.asarray(q_a @ v[0])
+
+    def share_within(self, base: BaseFacts) -> float:
+        """Return the share of ‖ΔW‖² that lies in W's TOP leading left and right directions."""
+        inside = (base.left.T @ self.b) @ (self.a @ base.right)
+        core = np.linalg.qr(self.b)[1] @ np.linalg.qr(self.a.T)[1].T
+        whole = float(np.square(core).sum())
+        return float(np.square(inside).sum()) / whole if whole > 0 else float("nan")
+
+
+def measure_base(weight: FloatArray, product: Float64Array) -> BaseFacts:
+    """Return what is known of W once for all adapters; `product` is its Gram matrix."""
+    values, vectors = leading(product, TOP)
+    sigma = np.sqrt(np.where(values > 0, values, np.inf))
+    wide = _is_wide(weight)
+    others = times(weight.T if wide else weight, vectors) / sigma
+    left, right = (vectors, others) if wide else (others, vectors)
+    spectrum, fit = _spectrum(weight, product)
+    return BaseFacts((weight.shape[0], weight.shape[1]), spectrum, fit, left, right)
+
+
+def measure_merged(weight: FloatArray, product: Float64Array, base: BaseFacts, update: Update) -> Merged:
+    """Return what W + ΔW is; `product` is W's Gram matrix, and so it is again on return, but for rounding."""
+    # Of the smaller side: (W + ΔW)(W + ΔW)ᵀ = G + X·Yᵀ + Y·Xᵀ with X = B, Y = W·Aᵀ + ½·B·(A·Aᵀ).
+    wide = _is_wide(weight)
+    x, outer = (update.b, update.a.T) if wide else (update.a.T, update.b)
+    y = times(weight if wide else weight.T, outer) + 0.5 * x @ (outer.T @ outer)
+    first = update.first_right()
+    gain = float(np.linalg.norm(times(weight, first[:, None])))
+    add_low_rank(product, x, y)
+    values, vectors = leading(product, TOP)
+    if not wide:
+        moved = times(weight, vectors) + update.b @ (update.a @ vectors)
+        vectors = moved / np.sqrt(np.where(values > 0, values, np.inf))
+    spectrum, fit = _spectrum(weight, product, update)
+    add_low_rank(product, x, -y)
+    return Merged(
+        fit=fit,
+        spectral_norm=float(spectrum[0]),
+        intruders=count_intruders(weight, product, base, vectors),
+        gain=gain,
+        place=1 + int(np.count_nonzero(base.singular_values > gain)),
+    )
+
+
+def count_intruders(weight: FloatArray, product: Float64Array, base: BaseFacts, vectors: Float64Array) -> int:
+    """Count the columns of `vectors`, shape (out, k), that no left singular vector of W comes near.
+
+    Intruder dimensions (Shuttleworth et al. 2024, algorithm 1): the largest |cos| with any left singular
+    vector of W is below EPSILON. W's leading ones are at hand; what is left of a column may lie on one of the
+    others, which are computed only where neither its length nor Lanczos' bound says that it cannot.
+    """
+    unknown = []
+    intruders = 0
+    for column in vectors.T:
+        cosines = base.left.T @ column
+        rest = column - base.left @ cosines
+        if np.abs(cosines).max() >= EPSILON:
+            continue
+        if rest @ rest < EPSILON**2 or _lies_on_none(weight, product, base, rest):
+            intruders += 1
+        else:
+            unknown.append(column)
+    if unknown:
+        nearest = np.abs(_left_vectors(weight, product).T @ np.stack(unknown, axis=1)).max(axis=0)
+        intruders += int(np.count_nonzero(nearest < EPSILON))
+    return intruders
+
+
+def _lies_on_none(weight: FloatArray, product: Float64Array, base: BaseFacts, vector: Float64Array) -> bool:
+    def apply(column: Float64Array) -> Float64Array:
+        if _is_wide(weight):
+            return np.asarray(product @ column)
+        inner = column.astype(weight.dtype) @ weight
+        return np.asarray(weight @ inner, dtype=np.float64)
+
+    return stays_below(apply, vector, np.square(base.singular_values), EPSILON**2)
+
+
+def _left_vectors(weight: FloatArray, product: Float64Array) -> Float64Array:
+    """Return all left singular vectors of W with a singular value above rounding, shape (out, n)."""
+    values, vectors = np.linalg.eigh(product)
+    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    if _is_wide(weight):
+        return np.asarray(vectors[:, kept], dtype=np.float64)
+    return np.asarray(times(weight, vectors[:, kept]) / np.sqrt(values[kept]))
+
+
+def _is_wide(weight: FloatArray) -> bool:
+    return bool(weight.shape[0] <= weight.shape[1])
+
+
+def _spectrum(
+    weight: FloatArray, product: Float64Array, update: Update | None = None
+) -> tuple[Float64Array, PowerLaw | None]:
+    """Return singular values and fit by the Gram matrix, or by the SVD where the tail needs the digits."""
+    values = singular_values(product)
+    fit = fit_weight(values)
+    if lacks_digits(values, fit):
+        whole: Float64Array = weight.astype(np.float64)
+        if update is not None:
+            whole += update.b @ update.a
+        values = np.asarray(np.linalg.svd(whole, compute_uv=False), dtype=np.float64)
+        fit = fit_weight(values)
+    return values, fit

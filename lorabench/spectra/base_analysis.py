@@ -1,0 +1,152 @@
+"""Every layer of an adapter beside the base weight that it updates: from the files to numbers, in passes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lorabench.adapters.base_match import BaseWeight, find_weight
+from lorabench.adapters.base_model import BaseModel
+from lorabench.adapters.model import Adapter, LoraLayer
+from lorabench.errors import AdapterError
+from lorabench.spectra.against_base import Merged, Update, measure_base, measure_merged
+from lorabench.spectra.analysis import analyze_layer
+from lorabench.spectra.base_cache import BaseCache
+from lorabench.spectra.gram import gram
+from lorabench.spectra.model import LayerSpectrum
+from lorabench.spectra.weight import WeightSpectrum
+from lorabench.text import visible
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """A layer's update beside its base weight, as far as it is known.
+
+    `base` is None until W's spectrum is there, and for good where `problem` says why. `share` is the part of
+    ‖ΔW‖² inside W's leading directions. `merged` follows when W + ΔW has been looked at.
+    """
+
+    lora: LayerSpectrum
+    weight: BaseWeight | None
+    base: WeightSpectrum | None = None
+    share: float = math.nan
+    merged: Merged | None = None
+    problem: str = ""
+
+    @property
+    def layer(self) -> LoraLayer:
+        return self.lora.layer
+
+    @property
+    def cost(self) -> float:
+        """How much work the layer is, in floating-point operations for its eigenvalues, about."""
+        small, large = sorted(self.layer.shape)
+        return float(small) ** 2 * (large + 1.4 * small)
+
+
+class BaseAnalysis:
+    """The comparison of an adapter with its base model; `comparisons` are in the order of the layers.
+
+    Making one matches names and computes the spectra of the updates; the base weights are read by `run`.
+    """
+
+    def __init__(self, adapter: Adapter, base: BaseModel, cache: BaseCache | None = None) -> None:
+        self.adapter = adapter
+        self.base = base
+        self.cache = cache or BaseCache()
+        self.comparisons = [self._begin(layer) for layer in adapter.layers]
+
+    def run(self, *, merged: bool = True) -> Iterator[int]:
+        """Yield the index of each comparison that has become fuller: at once those that the cache answers.
+
+        The others are computed one after another, W read once for all that is asked of it. Closing the
+        iterator stops between two layers; what is done is in the cache.
+        """
+        waiting = []
+        for index, comparison in enumerate(self.comparisons):
+            if comparison.weight is None:
+                continue
+            self.comparisons[index] = found = self._from_cache(comparison)
+            if found.base is None or (merged and found.merged is None and not found.problem):
+                waiting.append(index)
+            if found is not comparison:
+                yield index
+        for index in waiting:
+            self.comparisons[index] = self._measured(self.comparisons[index], merged)
+            yield index
+
+    def left(self, *, merged: bool = True) -> float:
+        """Return the work that is still to be done, in the unit of `Comparison.cost`."""
+        return sum(
+            (c.base is None) * c.cost + (merged and c.merged is None) * c.cost
+            for c in self.comparisons
+            if c.weight is not None and not c.problem
+        )
+
+    def _begin(self, layer: LoraLayer) -> Comparison:
+        lora = analyze_layer(layer)
+        if not lora.singular_values.size:
+            return Comparison(lora, None, problem=lora.verdict.reason)
+        try:
+            return Comparison(lora, find_weight(layer, self.base))
+        except AdapterError as error:
+            return Comparison(lora, None, problem=str(error))
+
+    def _from_cache(self, comparison: Comparison) -> Comparison:
+        weight = comparison.weight
+        assert weight is not None
+        try:
+            facts = self.cache.facts(self._key(weight))
+            if facts is None or facts.shape != comparison.layer.shape:
+                return comparison
+            return replace(
+                comparison,
+                base=facts.spectrum(),
+                share=Update(comparison.layer).share_within(facts),
+                merged=self.cache.merged(self._merged_key(comparison)),
+            )
+        except (AdapterError, OSError) as error:
+            return replace(comparison, problem=_reason(error))
+
+    def _measured(self, comparison: Comparison, merged: bool) -> Comparison:
+        weight = comparison.weight
+        assert weight is not None
+        try:
+            key = self._key(weight)
+            values = weight.read()
+            product = gram(values)
+            facts = self.cache.facts(key)
+            if facts is None:
+                facts = measure_base(values, product)
+                self.cache.keep_facts(key, facts)
+            update = Update(comparison.layer)
+            found = replace(comparison, base=facts.spectrum(), share=update.share_within(facts))
+            if merged:
+                whole = measure_merged(values, product, facts, update)
+                self.cache.keep_merged(self._merged_key(comparison), whole)
+                found = replace(found, merged=whole)
+            return found
+        except (AdapterError, OSError) as error:
+            return replace(comparison, problem=_reason(error))
+
+    def _key(self, weight: BaseWeight) -> str:
+        return f"{weight.identity} {weight.key} {weight.layer.shape}"
+
+    def _merged_key(self, comparison: Comparison) -> str:
+        """Name W + ΔW by W's key and by what ΔW is, to the last bit of its factors."""
+        lora, weight = comparison.lora, comparison.weight
+        assert weight is not None
+        a, b = lora.layer.factors()
+        told = hashlib.sha256(a.tobytes() + b.tobytes() + repr(lora.layer.scaling).encode()).hexdigest()
+        return f"{self._key(weight)} {told}"
+
+
+def problems(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Return what could not be compared, as pairs of a layer's name and the reason."""
+    return [(visible(c.layer.name), c.problem) for c in comparisons if c.problem]
+
+
+def _reason(error: AdapterError | OSError) -> str:
+    return str(error) if isinstance(error, AdapterError) else f"It cannot be read: {visible(error)}."
