@@ -169,8 +169,8 @@ class RunRecord:
         if step is None:
             return
         for name, field in event.items():
-            number = _number(field)
-            if number is None or name in _NO_SERIES:
+            number = None if name in _NO_SERIES else _number(field)
+            if number is None:
                 continue
             series = self.series.get(name)
             if series is None:
