@@ -84,9 +84,7 @@ class LorabenchApp(TerminalApp):
         Binding("4", "show('layers')", "Layers", show=False, id="app.layers", tooltip="the table of layers"),
         Binding("5", "show('spectra')", "Spectra", show=False, id="app.spectra", tooltip="the pictures"),
         Binding("q", "quit", "quit", id="app.quit"),
-        Binding(
-            "d", "detach", "detach", show=False, id="app.detach", tooltip="leave the run training, and quit"
-        ),
+        Binding("d", "detach", "detach", show=False, id="app.detach", tooltip="quit; the run trains on"),
         # A key here, a signal where the terminal is not raw: both stop the run.
         Binding("ctrl+c", "interrupt", "", show=False, system=True),
     ]
@@ -191,7 +189,8 @@ class LorabenchApp(TerminalApp):
                 go_on()
 
         choices = ["save the changes", "lose the changes", "stay"]
-        heading = f"{visible(file.path)} has changes that are not saved"
+        name = visible(f"{file.path.parent.name}/{file.path.name}")
+        heading = f"{name} has changes that are not saved"
         self.push_screen(ChoiceDialog(heading, choices), answered)
 
     async def action_quit(self) -> None:
