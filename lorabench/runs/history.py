@@ -22,8 +22,8 @@ State = Literal["configured", "training", "unfinished", "finished", "stopped", "
 RUN_FILE = "run.yaml"
 
 # A longer events file is read at both ends only: enough for its start, its end and its last losses.
-WHOLE_FILE_BYTES = 500_000
-END_BYTES = 200_000
+WHOLE_FILE_BYTES = 300_000
+END_BYTES = 120_000
 # What is long or many and says nothing of state, step and loss.
 PASSED_OVER = ("spectra", "update", "device")
 
