@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -18,21 +18,21 @@ from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
 from lorabench.runs.requests import request_checkpoint, request_stop
-from lorabench.runs.series import Series
 from lorabench.screens.dialogs import ChoiceDialog
-from lorabench.screens.train_behind import OtherRun, loss_behind, runs_with_loss
-from lorabench.screens.train_status import RunStatus, clock
+from lorabench.screens.train_behind import loss_behind, runs_with_loss
+from lorabench.screens.train_status import RunStatus, clock, findings_text
 from lorabench.screens.train_watch import RunWatch
 from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import visible
-from lorabench.widgets.chart import MARK, Chart, Curve, last_step, smoothed
 from lorabench.widgets.delta_panel import DeltaPanel
 from lorabench.widgets.filter_line import FilterLine
-from lorabench.widgets.finding_list import MARKS
 from lorabench.widgets.log_pane import LogPane
+from lorabench.widgets.loss_chart import LossChart
 from lorabench.widgets.meters import Meters
 
 ADAPTER_FILE = "adapter_model.safetensors"
+# While a run trains, so many paintings of the loss go with one of the numbers beside it.
+WHOLE_EVERY = 2
 PANELS = ("", "-only-loss", "-only-delta", "-only-log")
 
 
@@ -50,9 +50,8 @@ class TrainScreen(WorkScreen):
 A run as its folder tells it: this screen follows `events.jsonl` and `output.log`, whoever trains. The line at
 the top says who that is; an end of the trainer without a word is said too.
 
-- **Loss**: dots are what was logged, the line is their moving average, `◆` the evaluations. `l` makes the
-  axis logarithmic, `o` puts the loss of another run behind. The step axis ends at a half, a quarter, … of all
-  steps until the run is beyond.
+- **Loss**: dots are what was logged, the line is their moving average, `◆` the evaluations; `l` makes the axis
+  logarithmic, `o` puts another run's loss behind. Until it is full the chart shows a part of all steps.
 - **ΔW**: what the adapter adds to the weights, from copies of A and B: size, stable rank and alpha of all
   modules (median), now and at the time before; the modules that grow fastest, and the dead ones (B = 0).
 - **Log**: follows the newest line until you scroll. `/` searches, `n` and `N` go from match to match, `f`
@@ -88,9 +87,8 @@ workbench, stops nothing.
         super().__init__()
         self.watched: RunWatch | None = None
         self.spectra_of: RunWatch | None = None
-        self.behind: Curve | None = None
-        self.frozen = self.reading = self.log_axis = False
-        self.panel = 0
+        self.frozen = self.reading = False
+        self.panel = self.turns = 0
 
     def body(self) -> ComposeResult:
         yield RunStatus(id="run-status")
@@ -98,7 +96,7 @@ workbench, stops nothing.
             yield Static()
         with Horizontal(id="watch"):
             with Vertical(id="curves"):
-                yield Chart(id="loss")
+                yield LossChart(id="loss")
                 yield Meters(id="meters")
             yield DeltaPanel(id="delta")
         yield FilterLine("search the log")
@@ -142,13 +140,13 @@ workbench, stops nothing.
     @on(Read)
     def show_read(self, message: Read) -> None:
         """Paint what was read, unless another run is watched by now."""
-        watch = message.watch
-        if watch is not self.watched:
+        if (watch := message.watch) is not self.watched:
             return
         self.reading = False
         if watch.changed or watch.going:
             watch.changed = False
-            self.draw()
+            self.turns += 1
+            self.draw(whole=self.turns % WHOLE_EVERY == 0 or not watch.going)
         if watch.lacks_spectra and self.spectra_of is not watch:
             self.spectra_of = watch
             self.run_in_thread(lambda: self.read_spectra(watch), "spectra")
@@ -164,8 +162,11 @@ workbench, stops nothing.
     def on_resize(self) -> None:
         self.call_after_refresh(self.draw)
 
-    def draw(self) -> None:
-        """Paint all panels from what is known; a line that has not changed is not sent."""
+    def draw(self, *, whole: bool = True) -> None:
+        """Paint what is known; a line that has not changed is not sent.
+
+        The numbers of the meters and of ΔW wait for a `whole` painting: nobody reads them twice a second.
+        """
         watch = self.watched
         self.set_class(watch is None, "-nothing")
         if watch is None:
@@ -176,36 +177,12 @@ workbench, stops nothing.
             findings = watch.record.findings if watch.activity == "failed" else []
             self.set_class(bool(findings), "-findings")
             if findings:
-                self.show_findings(findings)
-            self.draw_loss(watch)
-            self.query_one(Meters).show(watch.record)
-            self.query_one(DeltaPanel).show(watch.record)
+                self.query_one("#preflight Static", Static).update(findings_text(findings))
+            self.query_one(LossChart).show_run(watch.record)
             self.query_one(LogPane).show(watch.tail)
-
-    def draw_loss(self, watch: RunWatch) -> None:
-        """Draw the losses."""
-        record = watch.record
-        curves = [] if self.behind is None else [self.behind]
-        loss = record.series.get("loss")
-        if loss is not None and loss.last is not None:
-            steps, low, high, mean = (np.array(values, float) for values in loss.points())
-            means = smoothed(mean)
-            curves.append(Curve("train", f"train {loss.last:.4g}", steps, low, high, "⣿"))
-            note = f"smoothed {means[-1]:.4g}" if means.size else "smoothed"
-            curves.append(Curve("smoothed", note, steps, means, means, "━"))
-        chart = self.query_one(Chart)
-        end = last_step(float(record.step or 1), record.total_steps)
-        chart.show(curves, _marks(record.series.get("eval_loss")), end, log=self.log_axis)
-
-    def show_findings(self, findings: list[dict[str, object]]) -> None:
-        """List what the preflight has found, and what to do."""
-        text = Text("The preflight has found errors. T trains anyway, 2 mends the configuration.\n\n")
-        marks = {str(level): mark for level, mark in MARKS.items()}
-        for finding in findings:
-            level = str(finding.get("level", ""))
-            text.append(f"{marks.get(level, '·')} {visible(finding.get('check', ''))}  ", "bold")
-            text.append(f"{visible(finding.get('message', ''))}\n")
-        self.query_one("#preflight Static", Static).update(text)
+            if whole:
+                self.query_one(Meters).show(watch.record)
+                self.query_one(DeltaPanel).show(watch.record)
 
     def action_freeze(self) -> None:
         """Let the view stand still, or go on."""
@@ -215,31 +192,31 @@ workbench, stops nothing.
 
     def action_checkpoint(self) -> None:
         """Ask the trainer for a checkpoint."""
-        if self.watched is not None and self.when_going():
-            try:
-                request_checkpoint(self.watched.folder)
-            except LorabenchError as error:
-                self.notify(str(error), severity="error", markup=False)
-            else:
-                self.notify("a checkpoint is saved at the next step", markup=False)
+        if self.watched is not None and self.when_going() and self.sent(request_checkpoint):
+            self.notify("a checkpoint is saved at the next step", markup=False)
 
     def action_stop(self) -> None:
         """Ask the trainer to stop, after asking the user."""
-        watch = self.watched
-        if watch is None or not self.when_going():
+        if self.watched is None or not self.when_going():
             return
 
         def answered(choice: int | None) -> None:
-            if choice == 0:
-                try:
-                    request_stop(watch.folder)
-                except LorabenchError as error:
-                    self.notify(str(error), severity="error", markup=False)
-                else:
-                    self.tick()
+            if choice == 0 and self.sent(request_stop):
+                self.tick()
 
         choices = ["save and stop at the next step", "let it train"]
-        self.app.push_screen(ChoiceDialog(f"stop {visible(watch.folder.name)}?", choices), answered)
+        heading = f"stop {visible(self.watched.folder.name)}?"
+        self.app.push_screen(ChoiceDialog(heading, choices), answered)
+
+    def sent(self, request: Callable[[Path], None]) -> bool:
+        """Ask something of the trainer; return whether it could be asked."""
+        assert self.watched is not None
+        try:
+            request(self.watched.folder)
+        except LorabenchError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return False
+        return True
 
     def when_going(self) -> bool:
         """Return whether the run trains, and say so where it does not."""
@@ -271,45 +248,27 @@ workbench, stops nothing.
         else:
             self.workbench.open_adapter(self.watched.folder)
 
-    def action_behind(self) -> None:
+    @work(exclusive=True, group="behind", exit_on_error=False)
+    async def action_behind(self) -> None:
         """Choose another run of the folder whose loss is drawn behind this one's."""
-        if self.watched is not None:
-            watched = self.watched.folder
-            self.run_in_thread(lambda: self.list_runs(watched), "behind")
-
-    def list_runs(self, watched: Path) -> None:
-        """Find the runs with a loss, then ask (in the thread)."""
-        self.app.call_later(self.choose_behind, runs_with_loss(self.workbench.folder, watched))
-
-    def choose_behind(self, found: list[OtherRun]) -> None:
-        """Ask which run's loss to draw."""
+        if self.watched is None:
+            return
+        found = await asyncio.to_thread(runs_with_loss, self.workbench.folder, self.watched.folder)
         if not found:
             self.notify("No other run of this folder has a loss.", markup=False)
             return
-
-        def chosen(at: int | None) -> None:
-            if at == 0:
-                self.draw_behind(None)
-            elif at is not None:
-                folder = found[at - 1].folder
-                self.run_in_thread(lambda: self.read_behind(folder), "behind")
-
         choices = ["none", *(visible(run.title) for run in found)]
-        self.app.push_screen(ChoiceDialog("the loss behind this one", choices), chosen)
-
-    def read_behind(self, folder: Path) -> None:
-        """Read another run's loss (in the thread)."""
-        self.app.call_later(self.draw_behind, loss_behind(folder))
-
-    def draw_behind(self, curve: Curve | None) -> None:
-        """Draw another run's loss behind this one's, or none."""
-        self.behind = curve
-        self.draw()
+        at = await self.app.push_screen_wait(ChoiceDialog("the loss behind this one", choices))
+        if at is not None:
+            curve = await asyncio.to_thread(loss_behind, found[at - 1].folder) if at else None
+            self.query_one(LossChart).behind = curve
+            self.draw()
 
     def action_log_axis(self) -> None:
         """Make the loss axis logarithmic, or linear again."""
-        self.log_axis = not self.log_axis
-        self.query_one(Chart).border_subtitle = "logarithmic" if self.log_axis else ""
+        chart = self.query_one(LossChart)
+        chart.log_axis = not chart.log_axis
+        chart.border_subtitle = "logarithmic" if chart.log_axis else ""
         self.draw()
 
     def action_panel(self) -> None:
@@ -339,11 +298,3 @@ workbench, stops nothing.
             record = self.watched.record
             error = f"{record.error}\n{record.hint}".strip()
             self.copy(error or str(self.watched.folder), "the error" if error else "the path")
-
-
-def _marks(series: Series | None) -> Curve | None:
-    """Return the evaluations as marks."""
-    if series is None or series.last is None:
-        return None
-    steps, low, high, _ = (np.array(values, float) for values in series.points())
-    return Curve("eval", f"eval {series.last:.4g}", steps, low, high, MARK)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lorabench.runs.events import EVENTS_FILE, Follower
 from lorabench.runs.history import read_history
 from lorabench.runs.record import RunRecord
 from lorabench.runs.scan import find_runs
-from lorabench.text import natural_path
+from lorabench.runs.trainer_state import events_of_checkpoints
+from lorabench.text import natural_path, visible
 from lorabench.widgets.chart import Curve
+from lorabench.widgets.loss_chart import loss_curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,13 @@ def runs_with_loss(folder: Path, but: Path) -> list[OtherRun]:
 def loss_behind(folder: Path) -> Curve | None:
     """Read all losses of a run, from its events or from its checkpoints; None where there is none."""
     follower, record = Follower(folder / EVENTS_FILE), RunRecord()
+    if not follower.path.exists():
+        for event in events_of_checkpoints(folder):
+            record.add(event)
     while events := follower.read():
         for event in events:
             record.add(event)
     losses = record.series.get("loss")
     if losses is not None and losses.last is not None:
-        points = losses.points()
-        steps, low, high = (np.array(v, float) for v in (points.steps, points.low, points.high))
-    else:
-        history = read_history(folder)
-        if history is None or not history.losses:
-            return None
-        steps, low = (np.array(values, float) for values in zip(*history.losses, strict=True))
-        high = low
-    return Curve("behind", f"{folder.name} {low[-1]:.4g}", steps, low, high, "⠒")
+        return loss_curve("behind", visible(folder.name), losses, "⠒")
+    return None

@@ -424,9 +424,9 @@ async def test_a_burst_of_events_is_one_paint(new: Path, monkeypatch: pytest.Mon
             painted: list[int] = []
             draw = TrainScreen.draw
 
-            def count(self: TrainScreen) -> None:
+            def count(self: TrainScreen, **options: bool) -> None:
                 painted.append(1)
-                draw(self)
+                draw(self, **options)
 
             monkeypatch.setattr(TrainScreen, "draw", count)
             for step in range(2, 5001):

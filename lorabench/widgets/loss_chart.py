@@ -1,0 +1,40 @@
+"""The losses of a run: as logged, smoothed, of the evaluations, and another run's behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lorabench.runs.record import RunRecord
+from lorabench.runs.series import Series
+from lorabench.widgets.chart import MARK, Chart, Curve, last_step, smoothed
+
+
+def loss_curve(kind: str, name: str, losses: Series, sign: str) -> Curve:
+    """Return a series as a curve, its legend with the last value."""
+    points = losses.points()
+    steps, low, high = (np.array(values, float) for values in (points.steps, points.low, points.high))
+    return Curve(kind, f"{name} {losses.last:.4g}", steps, low, high, sign)
+
+
+class LossChart(Chart):
+    """A chart of a run's losses."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.behind: Curve | None = None
+        self.log_axis = False
+
+    def show_run(self, record: RunRecord) -> None:
+        """Draw the losses of this run."""
+        curves = [] if self.behind is None else [self.behind]
+        losses, evaluations = record.series.get("loss"), record.series.get("eval_loss")
+        if losses is not None and losses.last is not None:
+            train = loss_curve("train", "train", losses, "⣿")
+            means = smoothed(np.array(losses.points().mean, float))
+            note = f"smoothed {means[-1]:.4g}" if means.size else "smoothed"
+            curves += [train, Curve("smoothed", note, train.steps, means, means, "━")]
+        marks = None
+        if evaluations is not None and evaluations.last is not None:
+            marks = loss_curve("eval", "eval", evaluations, MARK)
+        end = last_step(float(record.step or 1), record.total_steps)
+        self.show(curves, marks, end, log=self.log_axis)
