@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any, Literal
 
@@ -188,9 +189,18 @@ class Field:
             meant = int(value)
         elif isinstance(value, int | float) and not isinstance(value, bool) and self.kinds == ("str",):
             meant = str(value)
+        elif isinstance(value, str):
+            meant = self._near(value)
         if meant is None or self.problem(meant):
             return None
-        return Mend(f"write {meant!r}" if isinstance(meant, str) else f"write {meant}", {self.name: meant})
+        return Mend(f"write {described(meant)}", {self.name: meant})
+
+    def _near(self, value: str) -> Any:
+        """Return the choice that a misspelt one was likely meant for."""
+        words = [choice for choice in self.choices if not choice.endswith("…")]
+        switches = {"true": True, "false": False} if "bool" in self.kinds else {}
+        near = get_close_matches(value.lower(), [*words, *switches], n=1, cutoff=0.7)
+        return switches.get(near[0], near[0]) if near else None
 
 
 def described(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Names that TRL and transformers had once, or that PEFT uses: found in old files, and what to write now."""
+"""Names that TRL had once, or that PEFT and other tools use: found in files, and what to write now."""
 
 from __future__ import annotations
 
@@ -28,8 +28,16 @@ RENAMED = {
     "modules_to_save": "lora_modules_to_save",
     "target_parameters": "lora_target_parameters",
     "task_type": "lora_task_type",
+    "base_model": "model_name_or_path",
+    "micro_batch_size": "per_device_train_batch_size",
+    "batch_size": "per_device_train_batch_size",
+    "sequence_len": "max_length",
+    "num_epochs": "num_train_epochs",
+    "epochs": "num_train_epochs",
+    "lr": "learning_rate",
+    "optimizer": "optim",
 }
-"""Old name → the name that TRL 1.16 has for the same value."""
+"""Old name, or another tool's → the name that TRL 1.16 has for the same value."""
 
 GONE = {
     "overwrite_output_dir": "the output folder is never emptied",
@@ -73,7 +81,10 @@ def old_name_problem(name: str, values: Mapping[str, Any], line: int | None) -> 
     note = " (below 1 it is a share, as before)" if name == "warmup_ratio" else ""
     if value is None or new in values:
         both = f", which stands here too: {visible(values[new])}" if new in values else ""
-        message, mend = f"{name} is {new} now{both}.", Mend(f"remove {name}", {name: None})
+        message, mend = f"TRL 1.16 calls {name} {new}{both}.", Mend(f"remove {name}", {name: None})
     else:
-        message, mend = f"{name} is {new} now{note}.", Mend(f"rename it to {new}", {name: None, new: value})
+        message, mend = (
+            f"TRL 1.16 calls {name} {new}{note}.",
+            Mend(f"rename it to {new}", {name: None, new: value}),
+        )
     return FieldProblem(name, message, line=line, mend=mend)

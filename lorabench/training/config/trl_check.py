@@ -104,4 +104,20 @@ def _verdict(error: Exception, config: RunConfig, names: list[str]) -> FieldProb
     spoken_of = [word for word in re.findall(r"\w+", message) if word in given]
     name = spoken_of[0] if spoken_of else given[0] if len(given) == 1 else ""
     line = config.lines.get("env" if name in LORA_EXTRA else name)
+    if isinstance(error, ImportError) and name:
+        message = f"{name} needs a package that is not installed: {message}"
+        return FieldProblem(name, message, line=line, mend=Mend(f"leave out {name}", {name: None}))
+    wrong = re.match(r"(\S+) is not a valid \w+, please select one of (.*)", message)
+    if wrong:
+        return _no_choice(config, given, wrong[1], re.findall(r"'([^']+)'", wrong[2]))
     return FieldProblem(name, f"Refused by TRL: {message}", line=line)
+
+
+def _no_choice(config: RunConfig, given: list[str], value: str, choices: list[str]) -> FieldProblem:
+    """Say of a value that is none of transformers' choices which one was likely meant."""
+    name = next((name for name in given if str(config.values.get(name)) == value), "")
+    near = get_close_matches(value, choices, n=1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    mend = Mend(f"write {near[0]}", {name: near[0]}) if near and name else None
+    message = f"{name or 'A value'} is {value}, which TRL does not know{meant}"
+    return FieldProblem(name, message, f"one of {', '.join(choices)}", line=config.lines.get(name), mend=mend)

@@ -93,6 +93,14 @@ def _nothing(config: RunConfig, model: MetaModel, target: str, written: Sequence
             "TRL makes a list of one a string, and PEFT reads a string as a regular expression (fullmatch).",
             Mend(f"write {pattern}", {"lora_target_modules": [pattern]}),
         )
+    several = re.split(r"[\s,]+", target.strip())
+    if alone and len(several) > 1 and any(name in names for name in several):
+        return Finding(
+            CHECK,
+            "error",
+            f"{visible(target)} matches nothing: one text is one regular expression, not a list of names.",
+            mend=Mend("write a list", {"lora_target_modules": several}),
+        )
     held_back = _held_back(config, model, target)
     if held_back:
         return Finding(

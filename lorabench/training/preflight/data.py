@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -93,9 +93,16 @@ def _unknown_format(config: RunConfig, found: Scan, what: str) -> Finding:
         f"{what}the columns {visible(columns)} are not what TRL trains on"
         if "prompt" not in found.columns
         else f"{what}there are prompts, but no completion: the columns are {visible(columns)}",
-        f"It takes messages, prompt and completion, or {visible(text_field(config))}.",
+        f"It takes messages, prompt and completion, or {visible(text_field(config))}."
+        + _alpaca(found.columns),
         Mend(f"train on {visible(texts[0])}", {"dataset_text_field": texts[0]}) if lone else None,
     )
+
+
+def _alpaca(columns: Sequence[str]) -> str:
+    if not {"instruction", "output"} <= set(columns):
+        return ""
+    return " These are Alpaca's: write instruction and input as prompt, output as completion."
 
 
 def _broken(found: Scan, what: str) -> Finding:
@@ -109,6 +116,10 @@ def _fault(config: RunConfig, found: Scan, fault: Fault, tally: Tally, what: str
     detail = "TRL stops there before the first step." if fault.fatal else ""
     if fault.kind == "have no assistant turn" and config.get("assistant_only_loss"):
         level, detail = "error", "With assistant_only_loss TRL refuses rows that hold nothing to train on."
+    if fault.kind.startswith("have the unknown role"):
+        detail = (
+            "Chat templates know system, user, assistant and tool: write user for human, assistant for gpt."
+        )
     verb, _, rest = fault.kind.partition(" ")
     words = f"{_SINGULAR[verb] if tally.count == 1 else verb} {rest}"
     sample = f" of the {found.looked_at:,} looked at" if found.sampled else ""

@@ -99,13 +99,16 @@ def _named(config: RunConfig, split: str, field: str) -> Source:
         raise DataError(
             f"{visible(name)} has no split {visible(split)}; it has {visible(', '.join(source.splits))}.",
             f"Set {field}" + ("." if field == "dataset_train_split" else ", or eval_strategy: no."),
-            _mend_split(source.splits, field),
+            _mend_split(config, source.splits, field),
         )
     return source
 
 
-def _mend_split(splits: Sequence[str], field: str) -> Mend | None:
+def _mend_split(config: RunConfig, splits: Sequence[str], field: str) -> Mend | None:
     if field == "dataset_test_split":
+        others = [split for split in splits if split != config.get("dataset_train_split")]
+        if others:
+            return Mend(f"evaluate on {others[0]}", {field: others[0]})
         return Mend("do not evaluate", {"eval_strategy": "no"})
     return Mend(f"train on {splits[0]}", {field: splits[0]}) if len(splits) == 1 else None
 

@@ -134,6 +134,11 @@ def _refused(config: RunConfig, error: PreparationError) -> Finding:
         mend = Mend("pad the batches", {"padding_free": False})
     elif config.get("assistant_only_loss"):
         mend = Mend("train on every token", {"assistant_only_loss": False})
+    elif "chat_template is not set" in error.message:
+        detail = (
+            "A base model often has none: set chat_template_path to a Jinja file or to a model that has one, "
+            "such as its chat variant."
+        )
     in_parts = _first_in_parts(scan_of(config).kept)
     if in_parts is not None and error.message.startswith(("TypeError", "AttributeError", "TemplateError")):
         mend = None

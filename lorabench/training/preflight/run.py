@@ -9,6 +9,7 @@ from lorabench.errors import LorabenchError
 from lorabench.text import visible
 from lorabench.training.config.field import FieldProblem
 from lorabench.training.config.fields import FIELDS, OUR_KEY
+from lorabench.training.config.later import later_problems
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.config.trl_check import trl_problems
 from lorabench.training.preflight.advice import advice_findings
@@ -87,9 +88,10 @@ def _passed_by(config: RunConfig) -> Iterator[Finding]:
 
 
 def _trl(config: RunConfig) -> list[Finding]:
-    """Say what TRL's own dataclasses refuse."""
+    """Say what TRL's own dataclasses refuse, and what they let pass and the start of the run would not."""
     fine = Finding("trl", "ok", "TRL knows every field, and accepts them.")
-    return [_of("trl", problem) for problem in trl_problems(config)] or [fine]
+    problems = [*trl_problems(config), *later_problems(config)]
+    return [_of("trl", problem) for problem in problems] or [fine]
 
 
 def _of(check: str, problem: FieldProblem) -> Finding:
@@ -101,6 +103,8 @@ def _of(check: str, problem: FieldProblem) -> Finding:
 def _steps(config: RunConfig) -> Iterable[Finding]:
     """Count the steps of the rows that will be trained on."""
     model = described(config)
+    if config.get("streaming" if config.get("datasets") else "dataset_streaming"):
+        return steps_findings(config, None)
     try:
         rows, measured = train_row_count(config), measure(config)
     except LorabenchError as error:

@@ -108,7 +108,7 @@ def steps_findings(
     if rows is None:
         if int(config.get("max_steps")) > 0:
             return [Finding(CHECK, "ok", f"{int(config.get('max_steps')):,} steps (max_steps).")]
-        message = "A dataset of unknown length needs max_steps."
+        message = "A dataset that is streamed has no length, and needs max_steps."
         return [Finding(CHECK, "error", message, mend=Mend("take 1,000 steps", {"max_steps": 1000}))]
     launched = processes_of(config) if processes is None else Processes(processes)
     packed = bool(config.get("packing")) and tokens is not None

@@ -66,6 +66,12 @@ def test_a_wrong_value_is_answered_with_what_is_allowed(name, value, said):
         ("lora_r", 8.5, None),
         ("lora_r", -8.0, None),
         ("packing", "perhaps", None),
+        ("packing", "flase", False),
+        ("gradient_checkpointing", "Ture", True),
+        ("lr_scheduler_type", "cosin", "cosine"),
+        ("dtype", "bfloat", "bfloat16"),
+        ("init_lora_weights", "guassian", "gaussian"),
+        ("bias", "something", None),
     ],
 )
 def test_what_was_plainly_meant_is_offered(name, value, meant):

@@ -215,3 +215,25 @@ def test_foreign_text_is_made_visible(configure: Configure) -> None:
     found: list[Any] = said(configure([{"\x1b[2J": "x", "b\x07": 1}]))
 
     assert found[0][1] == "the columns ␛[2J, b␇ are not what TRL trains on"
+
+
+def test_alpacas_columns_and_sharegpts_roles_come_with_what_to_write(configure: Configure) -> None:
+    alpaca = [{"instruction": "Say", "input": "", "output": "A"}]
+    (found,) = list(data_findings(configure(alpaca)))
+    assert found.detail.endswith("Alpaca's: write instruction and input as prompt, output as completion.")
+    shared = [{"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}]
+    details = [each.detail for each in data_findings(configure(shared)) if "unknown role" in each.message]
+    assert len(details) == 2
+    assert all("write user for human, assistant for gpt" in detail for detail in details)
+
+
+def test_a_test_split_of_another_name_is_what_the_mend_evaluates_on(
+    configure: Configure, rows: Rows, tmp_path: Path
+) -> None:
+    config = configure(rows["messages"], eval_strategy="steps")
+    write_jsonl(tmp_path / "data", rows["messages"][:3], "validation.jsonl")
+    (error,) = [found for found in data_findings(config) if found.level == "error"]
+    assert error.mend is not None
+    assert error.mend.changes == {"dataset_test_split": "validation"}
+    config.apply(error.mend.changes)
+    assert [found.level for found in data_findings(config)] == ["ok", "ok"]

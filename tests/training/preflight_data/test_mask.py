@@ -143,6 +143,7 @@ def test_messages_without_a_chat_template_are_refused_as_by_trl(
 
     assert found.level == "error"
     assert "tokenizer.chat_template is not set" in found.message
+    assert found.detail.startswith("A base model often has none: set chat_template_path")
     assert "row " not in found.message.partition(":")[2][:6]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from lorabench.training.preflight.coverage import coverage_findings, ranges
 from lorabench.training.preflight.finding import Finding
 from lorabench.training.preflight.meta_model import described
@@ -191,3 +193,16 @@ def test_a_model_with_attention_in_every_fourth_layer_says_which(configure: Conf
 
 def test_numbers_are_written_as_ranges() -> None:
     assert ranges({5, 0, 1, 2, 9, 8}) == "0–2, 5, 8–9"
+
+
+@pytest.mark.parametrize("written", ["q_proj, v_proj", "q_proj v_proj", "q_proj,v_proj"])
+def test_a_list_written_as_one_text_is_mended_to_a_list(
+    configure: Configure, samples: Path, written: str
+) -> None:
+    config = configure(samples / "demo-model", lora_target_modules=written)
+    (error,) = coverage_findings(config)
+    assert error.message.endswith("matches nothing: one text is one regular expression, not a list of names.")
+    assert error.mend is not None
+    config.apply(error.mend.changes)
+    (fine,) = coverage_findings(config)
+    assert fine.message == "q_proj, v_proj match 6 modules each (layers 0–5)."

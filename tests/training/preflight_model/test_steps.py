@@ -136,7 +136,8 @@ def test_a_warm_up_longer_than_the_run_is_a_warning(configure: Configure, sample
 
 def test_data_of_unknown_length_need_max_steps(configure: Configure, samples: Path) -> None:
     (error,) = steps_findings(configure(samples / "demo-model"), None)
-    assert (error.level, error.message) == ("error", "A dataset of unknown length needs max_steps.")
+    assert error.level == "error"
+    assert error.message == "A dataset that is streamed has no length, and needs max_steps."
     (fine,) = steps_findings(configure(samples / "demo-model", max_steps=20), None)
     assert fine.message == "20 steps (max_steps)."
 
