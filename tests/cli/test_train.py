@@ -45,9 +45,9 @@ def on_terminal(run: Path, *words: str, manner: str = "") -> Terminal:
     return Terminal([*DOUBLE, "train", str(run), *words], LORABENCH_DOUBLE=manner)
 
 
-def wait_until(holds) -> None:
+def wait_until(holds, patience=PATIENCE) -> None:
     """Look again until this holds: for what happens in a process that is nobody's child here."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.02)

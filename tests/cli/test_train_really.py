@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lorabench.adapters.open import open_adapter
+from lorabench.cli.watch import end_at_once
 from lorabench.runs.events import EVENTS_FILE
+from lorabench.runs.lock import read_owner
 from lorabench.spectra.moment import spectra_over
+from lorabench.training.trainer.launch import launch
+from tests.cli.test_train import wait_until
 from tests.conftest import REPOSITORY
-from tests.terminal import Terminal
+from tests.terminal import PATIENCE, Terminal
 
 CONFIG = """
 model_name_or_path: {samples}/demo-model
@@ -49,6 +55,11 @@ def events(run: Path, kind: str) -> list[dict[str, object]]:
 
 def test_ctrl_c_saves_a_checkpoint_from_which_resume_goes_on_to_the_end(run, lorabench):
     terminal = Terminal("train", run)
+    for stage in (
+        "preflight",
+        "loading",
+    ):  # each has its own patience: importing takes long on a busy machine
+        terminal.wait_for(stage)
     terminal.wait_until(lambda: re.search(r"training ━.* \d+/60  loss", terminal.shown), "a step")
     terminal.type("\x03")
     assert terminal.close() == 0, terminal.shown
@@ -62,17 +73,19 @@ def test_ctrl_c_saves_a_checkpoint_from_which_resume_goes_on_to_the_end(run, lor
     assert "Finished 60 steps" in done.stdout
     assert [event["step"] for event in events(run, "log")] == list(range(1, 61))
     assert len(open_adapter(run).layers) == 12
-    told = {event["step"]: event["modules"] for event in events(run, "spectra")}
-    saved = {event["step"]: event["modules"] for event in spectra_over(run)}
-    assert saved.keys() == {step, 60}
-    for same in told.keys() & saved.keys():
-        assert told[same] == saved[same]
+    assert [event["step"] for event in spectra_over(run)] == [step, 60]
+    begun, ended = events(run, "started")[-1]["time"], events(run, "finished")[0]["time"]
+    looks = [event["seconds"] for event in events(run, "spectra") if event["time"] > begun]
+    assert sum(looks) < 0.02 * (ended - begun)
 
 
-def test_two_processes_train_one_run_and_the_first_writes(run, lorabench):
-    done = lorabench("train", run, "--num-processes", "2")
-    assert done.returncode == 0, done.stdout + (run / "output.log").read_text()
-    (started,) = events(run, "started")
-    assert started["processes"] == 2
-    assert [event["step"] for event in events(run, "log")] == list(range(1, 61))
-    assert len(open_adapter(run).layers) == 12
+def test_ending_at_once_ends_all_processes_of_accelerate(run):
+    process = launch(run, processes=2)
+    wait_until(lambda: (run / EVENTS_FILE).exists() and events(run, "log"), 4 * PATIENCE)
+    everyone = psutil.Process(process.pid).children(recursive=True)
+    assert len([each for each in everyone if "lorabench.training.trainer" in each.cmdline()]) == 2
+    end_at_once(process)
+    assert process.returncode == -signal.SIGKILL
+    assert not psutil.wait_procs(everyone, timeout=PATIENCE)[1]
+    assert events(run, "started")[0]["processes"] == 2
+    assert read_owner(run).alive is False
