@@ -47,18 +47,16 @@ class TrainScreen(WorkScreen):
 
     mode = "train"
     HELP = """
-A run as its folder tells it: this screen follows `events.jsonl` and `output.log`, whoever trains. The line at
-the top says who that is; an end of the trainer without a word is said too.
+A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; the line at the top says who.
 
-- **Loss**: dots are what was logged, the line is their moving average, `◆` the evaluations; `l` makes the axis
-  logarithmic, `o` puts another run's loss behind. Until it is full the chart shows a part of all steps.
+- **Loss**: dots are what was logged, the line is their moving average, `◆` the evaluations. `l` makes the
+  axis logarithmic, `o` puts another run's loss behind. Until it is full the chart shows a part of all steps.
 - **ΔW**: what the adapter adds to the weights, from copies of A and B: size, stable rank and alpha of all
   modules (median), now and at the time before; the modules that grow fastest, and the dead ones (B = 0).
 - **Log**: follows the newest line until you scroll. `/` searches, `n` and `N` go from match to match, `f`
   shows only the lines that match, `end` follows again.
 
-`x` asks the trainer to save and stop at its next step, `k` to save a checkpoint. Leaving this screen, or the
-workbench, stops nothing.
+`x` asks the trainer to save and stop at its next step, `k` to save a checkpoint. Leaving stops nothing.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "freeze", "freeze", id="train.freeze", tooltip="freeze the view; again goes on"),
