@@ -45,7 +45,7 @@ def facts_of(row: Row, summary: Summary | LorabenchError | None) -> Facts:
 def _location_facts(row: Row) -> Facts:
     location = row.location
     if location is None:
-        return []
+        return _plan_facts(row)
     problems = [("problem", f"{finding.message} {finding.hint}".strip()) for finding in location.findings]
     if not location.files:
         return problems
@@ -60,6 +60,18 @@ def _location_facts(row: Row) -> Facts:
     ]
 
 
+def _plan_facts(row: Row) -> Facts:
+    """What will be trained, as the run.yaml says, or the run itself when it began."""
+    started = row.history.started if row.history is not None else {}
+    base = row.config.get("model_name_or_path") or started.get("model")
+    facts = [("base", visible(base))] if base else []
+    if row.rank is not None:
+        lora_alpha = row.config.get("lora_alpha")
+        told = f"   lora_alpha {visible(lora_alpha)}" if lora_alpha is not None else ""
+        facts.append(("rank", f"{row.rank}{told}"))
+    return [*facts, ("targets", visible(" ".join(row.targets)))] if row.targets else facts
+
+
 def _run_facts(row: Row) -> Facts:
     history = row.history
     if history is None:
@@ -72,7 +84,7 @@ def _run_facts(row: Row) -> Facts:
     if history.owner is not None:
         owner = f"process {history.owner.pid} on {visible(history.owner.host)}"
         facts.append(("trainer", f"{owner}, which is gone" if history.owner.alive is False else owner))
-    facts += _started_facts(row, history.started)
+    facts += _started_facts(history.started)
     if history.losses:
         first, last = history.losses[0][1], history.losses[-1][1]
         curve = sparkline([loss for _, loss in history.losses], 12)
@@ -80,15 +92,12 @@ def _run_facts(row: Row) -> Facts:
     return facts
 
 
-def _started_facts(row: Row, started: Mapping[str, object]) -> Facts:
-    """What the run said of itself when it began; an adapter's own files come before that."""
-    facts: Facts = []
-    if row.location is None and isinstance(model := started.get("model"), str):
-        facts.append(("base", visible(model)))
+def _started_facts(started: Mapping[str, object]) -> Facts:
+    """What the run said of itself when it began."""
     trained, total = started.get("trainable"), started.get("total")
     if isinstance(trained, int) and isinstance(total, int) and total > 0:
-        facts.append(("trained", f"{100 * trained / total:.4f} % ({trained:,} of {total:,})"))
-    return facts
+        return [("trained", f"{100 * trained / total:.4f} % ({trained:,} of {total:,})")]
+    return []
 
 
 def _analysis_facts(row: Row, summary: Summary | LorabenchError | None) -> Facts:
@@ -118,9 +127,9 @@ def facts_table(facts: Facts) -> Table:
 
 def targets_text(row: Row, width: int) -> str:
     """The targets as letters, as many as fit: `q k v o +3`."""
-    if row.location is None or not row.location.target_modules:
+    if not row.targets:
         return dash(None)
-    targets = [visible(target).removesuffix("_proj") for target in row.location.target_modules]
+    targets = [visible(target).removesuffix("_proj") for target in row.targets]
     for shown in range(len(targets), 0, -1):
         more = [f"+{len(targets) - shown}"] if shown < len(targets) else []
         text = " ".join([*targets[:shown], *more])

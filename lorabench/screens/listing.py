@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
-from lorabench.runs.history import History, read_history
+from lorabench.runs.history import RUN_FILE, History, read_history
 from lorabench.runs.scan import find_runs
 from lorabench.text import natural_path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A run, an adapter, both in one folder, or a folder that holds several; `depth` is its indent."""
+    """A run, an adapter, both in one folder, or a folder that holds several; `depth` is its indent.
+
+    `config` is the run.yaml of a run that has no adapter yet, as it stands there.
+    """
 
     path: Path
     name: str
@@ -23,6 +26,23 @@ class Row:
     location: AdapterLocation | None = None
     history: History | None = None
     size: int = 0
+    config: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> int | None:
+        """The rank of the adapter, or of the one to come."""
+        if self.location is not None:
+            return self.location.rank
+        rank = self.config.get("lora_r")
+        return rank if isinstance(rank, int) else None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target modules of the adapter, or of the one to come."""
+        if self.location is not None:
+            return self.location.target_modules
+        targets = self.config.get("lora_target_modules")
+        return tuple(map(str, targets)) if isinstance(targets, list) else (str(targets),) if targets else ()
 
     @property
     def state(self) -> str:
@@ -47,7 +67,9 @@ def list_folder(folder: Path) -> list[Row]:
         name = str(path.relative_to(above)) if path != above else path.absolute().name
         location = locations.get(path)
         size = _size(location.files) if location else 0
-        row = Row(path, name.removesuffix(".safetensors"), len(open_rows), location, read_history(path), size)
+        config = {} if location else _config(path / RUN_FILE)
+        name = name.removesuffix(".safetensors")
+        row = Row(path, name, len(open_rows), location, read_history(path), size, config)
         rows.append(row)
         open_rows.append(row)
     return rows
@@ -76,6 +98,17 @@ def _branches(found: set[Path], folder: Path) -> set[Path]:
         if parent != folder and parent.is_relative_to(folder):
             ways[parent] += 1
     return {parent for parent, number in ways.items() if number > 1}
+
+
+def _config(path: Path) -> Mapping[str, object]:
+    """What a run.yaml says; nothing where it cannot be read, for the Config screen tells why."""
+    import yaml
+
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _size(files: Iterable[Path]) -> int:

@@ -117,7 +117,7 @@ class RunTable(RowTable):
         return [Text(texts[title.name], no_wrap=True, justify=title.justify) for title in self.titles]
 
     def _texts(self, row: Row) -> dict[str, str]:
-        location, history = row.location, row.history
+        history = row.history
         summary = self.summaries.get(row.path)
         read = summary if not isinstance(summary, LorabenchError) else None
         indent = "  " * row.depth
@@ -125,7 +125,7 @@ class RunTable(RowTable):
         return {
             "name": indent + shorten(visible(row.name), self.name_width - len(indent)),
             "state": STATE_MARKS["unreadable" if isinstance(summary, LorabenchError) else row.state],
-            "r": dash(location.rank if location else None),
+            "r": dash(row.rank),
             "targets": targets_text(row, TARGETS_WIDTH),
             "step": dash(history.step if history else None),
             "loss": dash(history.loss if history else None, ".3f"),

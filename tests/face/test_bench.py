@@ -25,7 +25,7 @@ async def test_the_folder_is_listed_as_a_tree_with_states_steps_and_mean_alphas(
         rows = bench_rows(app)
     assert [row[:3] for row in rows] == [
         ["damaged", "✘ unreadable", "16"],
-        ["new", "○ configured", "—"],
+        ["new", "○ configured", "8"],
         ["run[1]", "✔ finished", "16"],
         ["checkpoint-500", "· checkpoint", "16"],
         ["style-r16", "adapter", "16"],
@@ -49,6 +49,32 @@ async def test_the_panel_tells_base_files_losses_and_verdicts_of_the_row(workben
     assert "adapter_model.safetensors" in shown
     assert "2.600 → 1.000" in shown
     assert "2 dead" in shown
+
+
+async def test_a_run_without_an_adapter_yet_tells_what_its_configuration_says(
+    workbench: Make, outputs: Path
+) -> None:
+    told = {
+        "a": 'model_name_or_path: tiny/x\nlora_r: 4\nlora_alpha: 8\nlora_target_modules: [q_proj, "\\e[m"]\n',
+        "b": "lora_target_modules: all-linear\nlora_r: four\n",
+        "c": "lora_r: [\n",
+        "d": "- a list\n",
+    }
+    for name, text in told.items():
+        (outputs / name).mkdir()
+        (outputs / name / "run.yaml").write_text(text)
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert {row[0]: row[2:4] for row in bench_rows(app) if row[0] in told} == {
+            "a": ["4", "q ␛[m"],
+            "b": ["—", "all-linear"],
+            "c": ["—", "—"],
+            "d": ["—", "—"],
+        }
+        shown = detail(app)
+    assert "tiny/x" in shown
+    assert "4   lora_alpha 8" in shown
 
 
 async def test_enter_opens_an_adapter_and_its_layers_come(workbench: Make) -> None:
