@@ -68,8 +68,10 @@ class TopLine(Horizontal):
         room -= len(running) + bool(running)
         device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
         opened = f" ▸ {visible(self.opened)}" if self.opened else ""
-        names = shorten(f"{home_path(self.folder)}{opened}", room - len(device) - 3)
-        shown = f"{names}  {device}".rstrip() if room > 10 else ""
+        names, left = f"{home_path(self.folder)}{opened}", room - len(device) - 3
+        if len(names) > left and left < 20:  # one name says more than what is left of a path
+            names = visible(self.opened or self.folder.name)
+        shown = f"{shorten(names, left)}  {device}".rstrip() if room > 10 else ""
         self.query_one("#place", Static).update(Text(shown, no_wrap=True))
 
     def on_resize(self) -> None:

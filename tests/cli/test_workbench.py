@@ -87,3 +87,27 @@ def test_a_terminal_that_goes_without_a_signal_ends_it(adapter):
         painted += os.read(ours, 65536)
     os.close(ours)
     assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("words", [["{}", "--no-mouse"], ["--no-mouse", "{}"], ["open", "--no-mouse", "{}"]])
+def test_the_mouse_can_be_left_alone(adapter, words):
+    terminal = Terminal(*[word.format(adapter) for word in words])
+    terminal.wait_for("style-r8")
+    terminal.type("q")
+    assert terminal.close() == 0
+    assert b"\x1b[?1000h" not in terminal.painted
+    assert b"\x1b[?1049h" in terminal.painted
+
+
+def test_options_are_explained_and_checked(lorabench, adapter):
+    told = lorabench("open", "--help")
+    assert all(option in told.stdout for option in ("--refresh", "--own-process", "--no-mouse"))
+    refused = lorabench(adapter, "--refresh", "0")
+    assert refused.returncode == 2
+    assert "'--refresh'" in refused.stderr
+
+
+def test_an_option_of_the_workbench_makes_no_command_of_a_mistyped_one(lorabench):
+    refused = lorabench("analze", "somewhere")
+    assert refused.returncode == 2
+    assert "No such command 'analze'" in refused.stderr
