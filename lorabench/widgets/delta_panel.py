@@ -81,6 +81,17 @@ def short_module(name: str) -> str:
     return visible(".".join([*numbers, words[-1]]))
 
 
+def update_text(update: Mapping[str, Any]) -> str:
+    """Return what an update event says: how far the step moved A and B, its scale c, and what stood still."""
+    groups = update.get("groups")
+    shares = groups.items() if isinstance(groups, dict) else ()
+    parts = [f"{visible(name)} {100 * at:.2g} %" for name, at in shares if isinstance(at, int | float)]
+    scale, still = update.get("c"), update.get("still")
+    parts += [f"c {scale:.3g}"] if isinstance(scale, int | float) else []
+    parts += [f"{len(still)} still"] if isinstance(still, list) and still else []
+    return "  ".join(parts)
+
+
 class DeltaPanel(Painting):
     """The newest spectra of a run, beside those before; in a low one only the numbers."""
 
@@ -124,7 +135,7 @@ class DeltaPanel(Painting):
     def _alphas(self, now: Modules, before: Modules) -> list[Text]:
         newest, older = values_of(now, "alpha"), values_of(before, "alpha")
         if not newest:
-            return [self._pair("α", "", "no spectra yet" if not now else "no module has an alpha")]
+            return [self._pair("α", "no module has one" if now else "no spectra yet", "")]
         width = max(12, self.size.width - 8)
         highest = max(
             count
@@ -141,6 +152,9 @@ class DeltaPanel(Painting):
 
     def _dead(self, record: RunRecord) -> list[Text]:
         dead = dead_of(record.spectra)
+        unreadable = record.spectra.get("unreadable") if record.spectra else None
+        if unreadable:
+            return [Text(f"▲ {len(unreadable)} modules hold a NaN or an infinity", self.look("warning"))]
         if not dead:
             return [self._pair("dead", "0" if record.spectra else "", "")]
         names = " ".join(short_module(name) for name in dead)
@@ -148,15 +162,8 @@ class DeltaPanel(Painting):
         return [line.append(shorten(names, max(8, self.size.width - line.cell_len)))]
 
     def _update(self, record: RunRecord) -> list[Text]:
-        """One line of the newest update event: its text, or its numbers by their names."""
-        update = record.update or {}
-        numbers = [
-            f"{name} {value:.3g}"
-            for name, value in update.items()
-            if name not in ("time", "step") and isinstance(value, int | float)
-        ]
-        text = str(update.get("text") or "  ".join(numbers))
-        return [self._pair("update", visible(text), "")] if text else []
+        text = update_text(record.update or {})
+        return [self._pair("last update", text, "")] if text else []
 
     def _growing(self, now: Modules, before: Modules, room: int) -> list[Text]:
         grown = growth(now, before)[: max(0, room - 1)]

@@ -133,6 +133,30 @@ async def test_delta_w_is_told_now_and_before_with_what_grows(run: Path) -> None
         assert f"{words[2]}.{words[-1]}" in first
 
 
+async def test_the_newest_update_is_one_line_and_dead_modules_are_named(new: Path) -> None:
+    def modules(scale: float) -> dict[str, Any]:
+        names = [f"model.layers.{layer}.self_attn.q_proj" for layer in range(3)]
+        return {
+            name: {"norm": scale * at, "sigma1": 1.0, "stable_rank": 1.5, "alpha": None}
+            for at, name in enumerate(names)
+        }
+
+    app = app_on(new.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        with take_lock(new), begin(new, steps=2) as writer:
+            writer.write("spectra", step=1, seconds=0.1, modules=modules(1.0), dead=[], unreadable={})
+            dead = ["model.layers.0.self_attn.q_proj"]
+            writer.write("spectra", step=2, seconds=0.1, modules=modules(1.5), dead=dead, unreadable={})
+            groups = {"A": 0.00123, "B": None}
+            writer.write("update", step=2, groups=groups, extreme=[], still=["x", "y"], c=0.5)
+            await watch(pilot, new)
+            await sees(pilot, "last update  A 0.12 %  c 0.5  2 still", "▲ 1 dead (B = 0) 0.q_proj")
+            await sees(
+                pilot, "2.q_proj                    3  +50.0 %", f"‖ΔW‖         {(1.5**2 + 9) ** 0.5:.3g}"
+            )
+            assert "no module has one" in text_of(app)
+
+
 async def test_a_run_that_begins_shows_its_stages_and_who_trains(new: Path) -> None:
     app = app_on(new.parent)
     async with app.run_test(size=(120, 36)) as pilot:
