@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lorabench.adapters.base_folder import weights_of
+from lorabench.adapters.base_folder import BaseNotFound, find_base, weights_of
 from lorabench.adapters.config import mapping
-from lorabench.adapters.model import FloatArray, Tensor
+from lorabench.adapters.model import Adapter, FloatArray, Tensor
 from lorabench.adapters.pickles import read_pickle
 from lorabench.adapters.shards import INDEX, shards_of
 from lorabench.adapters.tensors import FLOAT_DTYPES, read_safetensors
@@ -24,6 +24,20 @@ from lorabench.text import visible
 _WEIGHT = ".weight"
 _END = 1 << 16
 """How much of a file's end tells it from others: a torch file (zip) has its table of contents there."""
+
+
+def open_base(adapter: Adapter, folder: Path | str | None = None) -> BaseModel:
+    """Open the base model that an adapter names, or the one that `folder` names.
+
+    Raises:
+        BaseNotFound: the adapter names none, or it is not there.
+        AdapterError: its weights cannot be read.
+    """
+    name = adapter.base_model if folder is None else str(folder)
+    if name is None:
+        raise BaseNotFound("The adapter does not name its base model.", "Give its folder with --base.")
+    revision = adapter.config.get("revision") if folder is None else None
+    return BaseModel(find_base(name, adapter.path, str(revision or "main")))
 
 
 class BaseModel:
@@ -36,7 +50,7 @@ class BaseModel:
     def __init__(self, folder: Path) -> None:
         weights = weights_of(folder)
         if weights is None:
-            raise NotFound(f"{visible(folder)} holds no weights.")
+            raise BaseNotFound(f"{visible(folder)} holds no weights.")
         self.folder = folder
         self.config = _config(folder)
         self._shards: dict[Path, Mapping[str, Tensor]] = {}

@@ -9,15 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lorabench.adapters.base_folder import BaseNotFound, find_base
-from lorabench.adapters.base_model import BaseModel
-from lorabench.adapters.model import Adapter
+from lorabench.adapters.base_model import open_base
 from lorabench.adapters.open import open_adapter
 from lorabench.cli.output import Field, Page, emit
 from lorabench.spectra.base_analysis import BaseAnalysis, problems
 from lorabench.spectra.base_columns import SHOWN_COLUMNS, to_csv, to_json
-from lorabench.spectra.correlation import Coefficient, Correlation, correlate
-from lorabench.spectra.verdict import written_interval
+from lorabench.spectra.correlation import correlate
 from lorabench.text import visible
 
 _Show = Callable[[int], None]
@@ -31,6 +28,7 @@ def base(path: Path, folder: Path | None, *, merged: bool, style: str, output: P
         LorabenchError: the adapter or the base model cannot be read.
     """
     analysis = BaseAnalysis((adapter := open_adapter(path)), open_base(adapter, folder))
+    analysis.look_up()
     whole = _run(analysis, merged)
     if style == "json":
         text = to_json(analysis)
@@ -44,25 +42,11 @@ def base(path: Path, folder: Path | None, *, merged: bool, style: str, output: P
     return 0 if whole else 130
 
 
-def open_base(adapter: Adapter, folder: Path | None) -> BaseModel:
-    """Open the base model that an adapter names, or the one in `folder`.
-
-    Raises:
-        BaseNotFound: the adapter names none, or it is not there.
-        AdapterError: its weights cannot be read.
-    """
-    name = adapter.base_model if folder is None else str(folder)
-    if name is None:
-        raise BaseNotFound("The adapter does not name its base model.", "Give its folder with --base.")
-    revision = adapter.config.get("revision") if folder is None else None
-    return BaseModel(find_base(name, adapter.path, str(revision or "main")))
-
-
 def _run(analysis: BaseAnalysis, merged: bool) -> bool:
     """Compute all that is wanted; False where the user stopped it."""
     try:
         with _progress(analysis, merged) as show:
-            for index in analysis.run(merged=merged):
+            for index in analysis.compute(merged=merged):
                 show(index)
     except KeyboardInterrupt:
         return False
@@ -120,29 +104,10 @@ def _text(analysis: BaseAnalysis, page: Page) -> str:
         )
     page.line()
     page.line("Alpha of the base and of the update", "bold")
-    page.pairs(correlation_facts(analysis))
+    page.pairs(correlate(comparisons).facts())
     missing = problems(comparisons)
     if missing:
         page.line()
         page.line(f"{len(missing)} of {len(comparisons)} layers not compared", "bold")
         page.pairs(missing)
     return page.text()
-
-
-def correlation_facts(analysis: BaseAnalysis) -> list[tuple[str, str]]:
-    """Return the correlations as pairs of what they are over and a text."""
-    found = correlate(analysis.comparisons)
-    facts = [("", found.sentence)] if found.sentence else [_fact(found.decided)]
-    return [*facts, *(_fact(each) for each in (found.over_all, *found.by_type))]
-
-
-def _fact(correlation: Correlation) -> tuple[str, str]:
-    layers = f"{correlation.layers} {'layer' if correlation.layers == 1 else 'layers'}"
-    if correlation.pearson is None or correlation.spearman is None:
-        return correlation.of, f"{layers}: too few, or all equal"
-    pearson, spearman = _written(correlation.pearson), _written(correlation.spearman)
-    return correlation.of, f"Pearson {pearson}  Spearman {spearman}  {layers}"
-
-
-def _written(coefficient: Coefficient) -> str:
-    return f"{coefficient.value:+.2f} {written_interval(coefficient.low, coefficient.high)}"

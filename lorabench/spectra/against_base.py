@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorabench.adapters.model import FloatArray, LoraLayer
-from lorabench.spectra.core import read_factors
 from lorabench.spectra.gram import add_low_rank, singular_values, times
 from lorabench.spectra.krylov import leading, stays_below
 from lorabench.spectra.model import Float64Array, PowerLaw
@@ -56,7 +55,6 @@ class Update:
     """ΔW = s·B·A as (out, r)·(r, in) factors in float64, the scaling within B."""
 
     def __init__(self, layer: LoraLayer) -> None:
-        read_factors(layer)  # refuses what is not finite, with the tensor's name
         a, b = layer.factors()
         self.a = a.astype(np.float64)
         self.b = b.astype(np.float64) * (1.0 if layer.scaling is None else layer.scaling)

@@ -58,32 +58,34 @@ class BaseAnalysis:
         self.cache = cache or BaseCache()
         self.comparisons = [self._begin(layer) for layer in adapter.layers]
 
-    def run(self, *, merged: bool = True) -> Iterator[int]:
-        """Yield the index of each comparison that has become fuller: at once those that the cache answers.
-
-        The others are computed one after another, W read once for all that is asked of it. Closing the
-        iterator stops between two layers; what is done is in the cache.
-        """
-        waiting = []
+    def look_up(self) -> None:
+        """Take from the cache what it knows."""
         for index, comparison in enumerate(self.comparisons):
-            if comparison.weight is None:
-                continue
-            self.comparisons[index] = found = self._from_cache(comparison)
-            if found.base is None or (merged and found.merged is None and not found.problem):
-                waiting.append(index)
-            if found is not comparison:
+            if comparison.weight is not None and comparison.merged is None:
+                self.comparisons[index] = self._from_cache(comparison)
+
+    def compute(self, *, merged: bool = True) -> Iterator[int]:
+        """Compute what the cache does not know, and yield the index of each comparison that is done.
+
+        One layer after another, W read once for all that is asked of it. Closing the iterator stops between
+        two layers; what is done is in the cache.
+        """
+        for index, comparison in enumerate(self.comparisons):
+            if self._lacks(comparison, merged):
+                self.comparisons[index] = self._measured(comparison, merged)
                 yield index
-        for index in waiting:
-            self.comparisons[index] = self._measured(self.comparisons[index], merged)
-            yield index
 
     def left(self, *, merged: bool = True) -> float:
         """Return the work that is still to be done, in the unit of `Comparison.cost`."""
         return sum(
-            (c.base is None) * c.cost + (merged and c.merged is None) * c.cost
+            ((c.base is None) + (merged and c.merged is None)) * c.cost
             for c in self.comparisons
-            if c.weight is not None and not c.problem
+            if self._lacks(c, merged)
         )
+
+    def _lacks(self, comparison: Comparison, merged: bool) -> bool:
+        unknown = comparison.base is None or (merged and comparison.merged is None)
+        return unknown and comparison.weight is not None and not comparison.problem
 
     def _begin(self, layer: LoraLayer) -> Comparison:
         lora = analyze_layer(layer)

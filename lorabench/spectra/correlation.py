@@ -10,6 +10,7 @@ import numpy as np
 
 from lorabench.spectra.base_analysis import Comparison
 from lorabench.spectra.model import Float64Array, VerdictWord
+from lorabench.spectra.verdict import written_interval
 from lorabench.text import visible
 
 FEWEST = 4
@@ -27,6 +28,9 @@ class Coefficient:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.value:+.2f} {written_interval(self.low, self.high)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
@@ -36,6 +40,14 @@ class Correlation:
     layers: int
     pearson: Coefficient | None
     spearman: Coefficient | None
+
+    @property
+    def fact(self) -> tuple[str, str]:
+        """What it is over, and the coefficients in words."""
+        layers = f"{self.layers} {'layer' if self.layers == 1 else 'layers'}"
+        if self.pearson is None or self.spearman is None:
+            return self.of, f"{layers}: too few, or all equal"
+        return self.of, f"Pearson {self.pearson}  Spearman {self.spearman}  {layers}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +74,15 @@ class Correlations:
                 f"{self.undecided} of {self.layers} LoRA alphas are undecided: "
                 "whether they go with the base's cannot be told."
             )
-        if self.decided.pearson is None:
-            return f"{self.decided.layers} layers have both alphas decided: too few for a correlation."
+        if self.over_all.pearson is None:
+            return f"{self.layers} layers are too few for a correlation, or their alphas are equal."
         return ""
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Return the correlations as pairs of what they are over and a text; one sentence in their place."""
+        if self.sentence:
+            return [("", self.sentence)]
+        return [each.fact for each in (self.decided, self.over_all, *self.by_type)]
 
 
 def correlate(comparisons: Sequence[Comparison]) -> Correlations:

@@ -67,7 +67,7 @@ def singular_values(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN
     values = spectrum.singular_values
     positive = values[values > 0]
     if not positive.size:
-        return _say(plt, "singular values", _nothing(spectrum))
+        return say(plt, "singular values", _nothing(spectrum))
     zeros = f", {values.size - positive.size} more are 0" if positive.size < values.size else ""
     plt.title(f"singular values of {spectrum.part}{zeros}")
     ranks, logs = _thin(np.arange(1, positive.size + 1), np.log10(positive))
@@ -85,7 +85,7 @@ def eigenvalue_histogram(plt: Figure, spectrum: LayerSpectrum, colors: Colors = 
     values = spectrum.singular_values
     logs = 2 * np.log10(values[values > 0])
     if not logs.size:
-        return _say(plt, "eigenvalues", _nothing(spectrum))
+        return say(plt, "eigenvalues", _nothing(spectrum))
     low, high = padded(float(logs.min()), float(logs.max()))
     (label_row,) = _bars(plt, logs, (low, high), 1, colors.data)
     marked = ""
@@ -101,7 +101,7 @@ def eigenvalue_histogram(plt: Figure, spectrum: LayerSpectrum, colors: Colors = 
 def tail(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN) -> None:
     """Draw how many eigenvalues are ≥ λ, log-log, with the line of the fitted power law."""
     if spectrum.alpha is None:
-        return _say(plt, "tail", f"no power law: {visible(spectrum.verdict.reason)}")
+        return say(plt, "tail", f"no power law: {visible(spectrum.verdict.reason)}")
     fit = spectrum.alpha.fit
     logs = 2 * np.log10(spectrum.singular_values[: fit.points])
     counts = np.log10(np.arange(1, logs.size + 1))
@@ -121,7 +121,7 @@ def energy(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN) -> None
     """Draw the share of Σσ² that the first k directions carry, with 90, 95 and 99 % marked."""
     squares = spectrum.singular_values**2
     if not squares.sum() > 0:
-        return _say(plt, "energy", _nothing(spectrum))
+        return say(plt, "energy", _nothing(spectrum))
     share = 100 * np.concatenate([[0.0], np.cumsum(squares) / squares.sum()])
     ranks = [spectrum.rank90, spectrum.rank95, spectrum.rank99]
     # Rounded down to a row: only the whole of the energy is drawn in the row of 100.
@@ -143,7 +143,7 @@ def alpha_histogram(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> No
     """Draw the histogram of alpha with its mean, the class borders and where untrained updates lie."""
     fitted = [s.alpha for s in spectra if s.alpha is not None and math.isfinite(s.alpha.fit.alpha)]
     if not fitted:
-        return _say(plt, "alpha", "No layer has an alpha.")
+        return say(plt, "alpha", "No layer has an alpha.")
     values = np.array([alpha.fit.alpha for alpha in fitted])
     mean = fmean(values)
     spread = f" ± {stdev(values):.2f}" if values.size > 1 else ""
@@ -166,16 +166,16 @@ def alpha_histogram(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> No
 def alpha_by_depth(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> None:
     """Draw alpha against depth, a letter for each module type, with the class borders near the values."""
     points = [(s, s.alpha.fit.alpha) for s in spectra if s.alpha is not None]
-    _by_depth(plt, points, "α by depth", "No layer has an alpha.", BORDERS, colors)
+    by_depth(plt, points, "α by depth", "No layer has an alpha.", BORDERS, colors)
 
 
 def norm_by_depth(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> None:
     """Draw ‖ΔW‖ against depth, a letter for each module type."""
     points = [(s, s.frobenius_norm) for s in spectra]
-    _by_depth(plt, points, "‖ΔW‖ by depth", "No layer could be read.", (0.0,), colors)
+    by_depth(plt, points, "‖ΔW‖ by depth", "No layer could be read.", (0.0,), colors)
 
 
-def _by_depth(
+def by_depth(
     plt: Figure,
     points: Sequence[tuple[LayerSpectrum, float]],
     title: str,
@@ -188,7 +188,7 @@ def _by_depth(
         (s.layer, value) for s, value in points if s.layer.layer_index is not None and math.isfinite(value)
     ]
     if not placed:
-        return _say(plt, title, "The modules' names carry no depth." if points else empty)
+        return say(plt, title, "The modules' names carry no depth." if points else empty)
     letters = module_letters(list(dict.fromkeys(layer.module_type for layer, _ in placed)))
     low, high, near = reach(np.array([value for _, value in placed]), borders)
     at, labels = ticks(low, high)
@@ -236,7 +236,7 @@ def _dodged(
     return np.asarray(np.floor(0.5 + (depths + moved - span[0]) * slot))
 
 
-def _say(plt: Figure, title: str, sentence: str) -> None:
+def say(plt: Figure, title: str, sentence: str) -> None:
     """Draw a sentence where there is nothing to draw."""
     plt.title(title)
     plt.scatter([0, 1], [0, 1], marker=" ")

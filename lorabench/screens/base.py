@@ -1,0 +1,287 @@
+"""Screen 6: the adapter against its base model."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Grid, Vertical
+from textual.widgets import ContentSwitcher, DataTable, Input, Static
+
+from lorabench.screens.base_work import BaseWork
+from lorabench.screens.work_screen import WorkScreen, Writer
+from lorabench.spectra.base_analysis import Comparison, problems
+from lorabench.spectra.base_columns import SHOWN_COLUMNS, BaseColumn, to_csv, to_json
+from lorabench.spectra.correlation import correlate
+from lorabench.text import human_duration, visible
+from lorabench.widgets import base_plots
+from lorabench.widgets.layer_table import before_depth, short_module, two_lines
+from lorabench.widgets.plot import Plot
+from lorabench.widgets.row_table import RowTable
+
+SOON = 2e10
+"""Operations for eigenvalues that take a few seconds: so little is computed without being asked for."""
+BAR = 24
+DRAWERS = (base_plots.alpha_scatter, base_plots.ratio_by_depth, base_plots.intruders_by_depth)
+
+
+class BaseScreen(WorkScreen):
+    """Three pictures of the adapter against its base, or the table behind them."""
+
+    mode = "base"
+    HELP = """
+W is the base weight, ΔW what the adapter adds. What was computed of W is kept on disk, by the base model's
+file: the next adapter of the same base is answered at once. `c` computes what is not known yet, layer by
+layer, and stops it; `b` names another base model; `t` shows the table.
+
+## The pictures
+
+- **Base α and LoRA α**: one point a layer. Lines stand at base α 6, above which W has no heavy tail, and at
+  LoRA α 2, below which ΔW is suspected of over-fitting. WeightWatcher's authors saw that the larger α of the
+  base, the smaller α of the update. A dot is a layer of which one α is undecided; the title's correlation is
+  over the others.
+- **‖ΔW‖/‖W‖ by depth**: how large the update is for what it changes.
+- **Intruders by depth**: of the ten leading directions of W + ΔW, those that no direction of W comes near
+  (|cos| below 0.5; Shuttleworth et al. 2024). They go with forgetting what the base knew.
+
+## The table
+
+*W+ΔW α* is that of the merged weight; *in W's top 10* the share of ‖ΔW‖² between the ten leading left and
+right directions of W; *σ place* is 1 + how many singular values of W exceed what W does to ΔW's first
+direction. `enter` shows the spectrum of ΔW.
+"""
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "compute", "compute", id="base.compute", tooltip="compute what is not known, or stop"),
+        Binding("t", "table", "table", id="base.table", tooltip="the table, or the pictures"),
+        Binding("p", "picture", "picture", id="base.picture", tooltip="the next picture, where one fits"),
+        Binding("b", "base", "base", id="base.base", tooltip="name the base model's folder"),
+        Binding("y", "copy", "copy", show=False, id="base.copy", tooltip="copy what is shown as JSON"),
+        Binding("escape", "leave", "layers", show=False, id="base.back"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work = BaseWork(lambda *call: self.app.call_later(*call), self.show_work)
+        self.picture = 0
+
+    def body(self) -> ComposeResult:
+        with Vertical(id="base-heading"):
+            yield Static(id="base-title")
+            yield Static(id="base-facts")
+        yield Input(placeholder="the base model's folder or name on the hub", compact=True, id="base-name")
+        with ContentSwitcher(initial="base-plots", id="base-views"):
+            with Grid(id="base-plots"):
+                for number in range(len(DRAWERS)):
+                    yield Plot(id=f"base-plot{number}")
+            table = RowTable(id="base-table", cursor_type="row", zebra_stripes=True, header_height=2)
+            table.fixed_columns = 2
+            yield table
+        yield Static(id="base-foot")
+
+    def show_analysis(self) -> None:
+        """Turn to the adapter that is open."""
+        adapter = self.analysis.adapter
+        if adapter is not None and adapter is not self.work.adapter:
+            self.work.open(adapter)
+        else:
+            self.show_work()
+
+    def show_work(self) -> None:
+        """Show how far the comparison has come; a small one goes on by itself."""
+        if not self.is_mounted:
+            return
+        work = self.work
+        if work.state == "stopped" and work.analysis and 0 < work.analysis.left() < SOON and not work.asked:
+            work.compute()
+            return
+        self.query_one("#base-title", Static).update(self.heading())
+        self.query_one("#base-facts", Static).update(Text("\n".join(self.facts()), overflow="ellipsis"))
+        if self.is_current:
+            if self.table_shown:
+                self.fill()
+            else:
+                self.draw()
+            self.show_row()
+
+    def heading(self) -> Text:
+        """Say what is compared with what, and how far it has come."""
+        work, line = self.work, Text(no_wrap=True, overflow="ellipsis")
+        if work.adapter is None:
+            return line.append("No adapter is open: press 1 and choose one.")
+        line.append(visible(work.adapter.name), "bold").append(" against ")
+        base = work.analysis.base.folder if work.analysis else work.adapter.base_model
+        line.append(visible(base or "a base model that it does not name"), "bold")
+        line.append(f"   {self.progress_text()}")
+        return line
+
+    def progress_text(self) -> str:
+        """Say how many layers are compared, with a bar and the time left while it goes on."""
+        work = self.work
+        if work.state == "opening":
+            return "looking for it …"
+        if work.analysis is None:
+            return ""
+        known = sum(c.merged is not None for c in work.comparisons)
+        counts = f"{known} of {len(work.comparisons)} layers"
+        if work.state == "computing":
+            full = round(BAR * work.progress)
+            left = work.seconds_left
+            time_left = "" if left is None else f"  {human_duration(left)} left"
+            return f"{'━' * full}{'╌' * (BAR - full)} {counts}{time_left}"
+        return f"{counts}   press c to compute the others" if work.analysis.left() else counts
+
+    def facts(self) -> list[str]:
+        """Return the correlations, or why there are none."""
+        work = self.work
+        if work.error is not None:
+            return [f"{work.error.message} {work.error.hint}", "Press b to name its folder."]
+        if not work.comparisons:
+            return []
+        missing = problems(work.comparisons)
+        lines = [f"{of}  {text}" if of else text for of, text in correlate(work.comparisons).facts()[:2]]
+        if missing:
+            name, why = missing[0]
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            lines.append(f"not compared: {name}{more}: {why}")
+        return lines
+
+    def draw(self) -> None:
+        """Draw the pictures: all three, or one where only one fits."""
+        one = self.has_class("-narrow") or self.has_class("-low")
+        at = self.picture % len(DRAWERS)
+        for number, (plot, drawer) in enumerate(zip(self.query(Plot), DRAWERS, strict=True)):
+            plot.display = not one or number == at
+            if plot.display:
+                comparisons = list(self.work.comparisons)
+                plot.show(partial(drawer, comparisons=comparisons))
+        self.query_one("#base-plots").set_class(one, "-one")
+
+    def fill(self) -> None:
+        """Fill the table."""
+        table = self.query_one(RowTable)
+        row = table.cursor_row
+        comparisons = self.work.comparisons
+        table.clear(columns=True)
+        short = len({before_depth(c.layer.name) for c in comparisons}) == 1
+        for column in SHOWN_COLUMNS:
+            cells = [column.text(c) for c in comparisons]
+            if column.name == "module" and short:
+                cells = [short_module(cell) for cell in cells]
+            width = max([len(line) for line in two_lines(column.title).split("\n")] + [*map(len, cells), 2])
+            table.add_column(aligned(two_lines(column.title), column), width=min(width, 60))
+        for comparison in comparisons:
+            table.add_row(*(self.cell(comparison, at, short) for at in range(len(SHOWN_COLUMNS))))
+        table.move_cursor(row=row)
+
+    def cell(self, comparison: Comparison, at: int, short: bool) -> Text:
+        """Return one cell of the table."""
+        column = SHOWN_COLUMNS[at]
+        text = column.text(comparison)
+        if column.name == "module" and short:
+            text = short_module(text)
+        return aligned(text, column)
+
+    @on(DataTable.RowHighlighted)
+    def show_row(self) -> None:
+        """Say of the layer under the cursor its whole name, its tensor, and what is wrong with it."""
+        foot, row = self.query_one("#base-foot", Static), self.query_one(RowTable).cursor_row
+        comparisons = self.work.comparisons
+        foot.display = self.table_shown and 0 <= row < len(comparisons)
+        if foot.display:
+            comparison = comparisons[row]
+            weight = comparison.weight
+            what = comparison.problem or (f"{weight.key} {weight.note}".strip() if weight else "")
+            line = Text(overflow="ellipsis").append(visible(comparison.layer.name), "bold")
+            foot.update(line.append(f"  {visible(what)}"))
+
+    @on(DataTable.RowSelected)
+    def show_spectrum(self, event: DataTable.RowSelected) -> None:
+        """Show the pictures of ΔW of the layer under the cursor."""
+        self.workbench.show_spectrum(self.work.comparisons[event.cursor_row].lora)
+
+    @property
+    def table_shown(self) -> bool:
+        """Whether the table is shown, and not the pictures."""
+        return self.query_one(ContentSwitcher).current == "base-table"
+
+    def action_compute(self) -> None:
+        """Compute what is not known yet, or stop that."""
+        self.work.asked = True
+        if self.work.state == "computing":
+            self.work.stop()
+        elif self.work.analysis is not None and self.work.analysis.left():
+            self.work.compute()
+
+    def action_table(self) -> None:
+        """Switch between the table and the pictures."""
+        views = self.query_one(ContentSwitcher)
+        views.current = "base-plots" if self.table_shown else "base-table"
+        if self.table_shown:
+            self.query_one(RowTable).focus()
+        self.show_work()
+
+    def action_picture(self) -> None:
+        """Show the next picture, where only one fits."""
+        self.picture += 1
+        self.draw()
+
+    def action_base(self) -> None:
+        """Ask for the base model."""
+        if self.work.adapter is not None:
+            line = self.query_one("#base-name", Input)
+            line.display = True
+            line.focus()
+
+    @on(Input.Submitted)
+    def open_base(self, event: Input.Submitted) -> None:
+        """Compare with the base model that was named."""
+        self.query_one("#base-name").display = False
+        self.query_one(RowTable).focus()
+        if self.work.adapter is not None and event.value.strip():
+            self.work.open(self.work.adapter, event.value.strip())
+
+    def action_leave(self) -> None:
+        """Close the line for the base model's name, or go to the layers."""
+        line = self.query_one("#base-name", Input)
+        if line.display:
+            line.display = False
+            self.query_one(RowTable).focus()
+        else:
+            self.app.switch_mode("layers")
+
+    def action_copy(self) -> None:
+        """Copy all numbers as JSON."""
+        if self.work.analysis is not None:
+            self.copy(to_json(self.work.analysis), "the comparison as JSON")
+
+    def writers(self) -> dict[str, tuple[str, Writer]]:
+        """The numbers, or a picture."""
+        analysis = self.work.analysis
+        if analysis is None:
+            return super().writers()
+
+        def write_csv(path: Path) -> None:
+            path.write_text(to_csv(analysis.comparisons), encoding="utf-8")
+
+        def write_json(path: Path) -> None:
+            path.write_text(to_json(analysis), encoding="utf-8")
+
+        return {
+            ".csv": ("all numbers, a row a layer", write_csv),
+            ".json": ("the same with the correlations", write_json),
+            **super().writers(),
+        }
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.show_work)
+
+
+def aligned(text: str, column: BaseColumn) -> Text:
+    """Return a cell's text, numbers at the right."""
+    return Text(text, justify="right" if column.numeric else "left", no_wrap=True)
