@@ -13,10 +13,12 @@ from lorabench.errors import LorabenchError
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.output import OUTPUT_FILE
 from lorabench.training.config.run_config import RunConfig
+from lorabench.training.trainer.ranks import waits_for_the_first
 from lorabench.training.trainer.train import Outcome, train
 
 EXIT_CODES = {"finished": 0, "stopped": 0, "failed": 1, "refused": 2}
 EXIT_AT_ONCE = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,17 +39,37 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def stop_on_signals() -> threading.Event:
-    """Return what SIGINT and SIGTERM set; a second one ends the process at once."""
-    stopping = threading.Event()
+    """Return what SIGINT and SIGTERM set; a second one ends the process at once.
 
-    def stop(number: int, _: object) -> None:
-        if stopping.is_set():
+    A thread listens: Python's own handlers wait for the main thread, which may be deep in a library, or for
+    ever in one that waits for another process.
+    """
+    stopping = threading.Event()
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told)
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    os.register_at_fork(after_in_child=_leave_signals_alone)
+    threading.Thread(target=_listen, args=(heard, stopping), name="lorabench signals", daemon=True).start()
+    return stopping
+
+
+def _listen(heard: int, stopping: threading.Event) -> None:
+    while True:
+        (number,) = os.read(heard, 1)
+        if number not in _SIGNALS:
+            continue
+        if stopping.is_set() or waits_for_the_first():
             os._exit(EXIT_AT_ONCE)
         stopping.set()
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    return stopping
+
+def _leave_signals_alone() -> None:
+    """Let a library's children end as they would without us, and tell nothing of it."""
+    signal.set_wakeup_fd(-1)
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _print_into_log(path: Path) -> int:

@@ -61,7 +61,8 @@ def build(
     """Return the trainer of this configuration, its model loaded and its rows prepared.
 
     `in_thread` leaves out child processes for loading and preparing data, which cannot be started beside a
-    screen. `stage` is told "loading" and "preparing" when these begin.
+    screen, and signal handlers, which only a main thread can set. `stage` is told "loading" and "preparing"
+    when these begin.
 
     Raises:
         LorabenchError, OSError, ValueError, …: whatever TRL, transformers, datasets or PEFT raise.
@@ -77,7 +78,7 @@ def build(
     if not config.has("logging_nan_inf_filter"):
         overrides["logging_nan_inf_filter"] = False  # it would log the losses before a NaN in its place
     if in_thread:
-        overrides |= {"dataloader_num_workers": 0, "dataset_num_proc": None}
+        overrides |= {"dataloader_num_workers": 0, "dataset_num_proc": None, "enable_jit_checkpoint": False}
     script, training, model, data = parse(config, **overrides)
     training.model_init_kwargs = {
         "revision": model.model_revision,

@@ -100,6 +100,7 @@ class RunCallback(TrainerCallback, ExportableState):
             self._judge_loss(state.global_step)
         if stop and not control.should_training_stop:
             control.should_training_stop = control.should_save = self.stopped = True
+            args.save_only_model = False  # or nothing could go on from it
         if save:
             control.should_save = True
 

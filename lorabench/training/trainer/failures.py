@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from lorabench.training.config.run_config import RunConfig
 
 
+# The last two are all that PyTorch says of a write that fell short.
+_NO_ROOM = (
+    "No space left",
+    "File too large",
+    "quota exceeded",
+    "unexpected pos",
+    "PytorchStreamWriter failed",
+)
+
+
 class NotFinite(LorabenchError):
     """A loss that is NaN or infinite."""
 
@@ -63,9 +73,11 @@ def failure_of(error: BaseException, config: RunConfig) -> Failure:
             "Make room, then go on from the newest whole checkpoint. save_total_limit keeps fewer of them, "
             "save_only_model makes them smaller.",
         )
-    return Failure(
-        "error", f"{type(error).__name__}: {_first_line(error)}", "output.log holds the traceback."
-    )
+    if isinstance(error, ImportError):
+        package = "'lorabench[qlora]'" if "bitsandbytes" in str(error) else "what is missing"
+        return Failure("missing package", _first_line(error), f"pip install {package}")
+    told = f"{type(error).__name__}: {_first_line(error)}"
+    return Failure("error", told, "output.log holds the traceback.")
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -85,7 +97,7 @@ def disk_full(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
         text = str(error)
-        if any(told in text for told in ("No space left", "File too large", "quota exceeded", "os error 28")):
+        if any(told in text for told in _NO_ROOM):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,14 @@ def rank() -> int:
 def is_first() -> bool:
     """Say whether this is the process that writes: one for all of them."""
     return rank() == 0
+
+
+def waits_for_the_first() -> bool:
+    """Say whether this is another process, and has not met the first one yet, which makes the preflight."""
+    if is_first():
+        return False
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is None or not distributed.is_initialized()
 
 
 @contextmanager

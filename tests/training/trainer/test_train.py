@@ -168,6 +168,17 @@ def test_the_record_of_a_resumed_run_has_each_step_once(
     assert list(record.series["loss"].points()[0]) == [1, 2, 3, 4, 5]
 
 
+def test_a_stopped_run_can_go_on_where_checkpoints_hold_the_model_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_file(tmp_path, max_steps=3, save_only_model=True)
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, lambda: request_stop(tmp_path / "run"))
+        assert train(path).state == "stopped"
+    assert train(path, resume=True).step == 3
+    assert of_kind(events_of(tmp_path / "run"), "started")[-1]["resumed_step"] == 2
+
+
 def test_a_checkpoint_is_made_where_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = run_file(tmp_path, max_steps=4, save_strategy="no")
     at_step(monkeypatch, 2, lambda: request_checkpoint(tmp_path / "run"))
