@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabench.cli.progress import Display, display
-from lorabench.cli.watch import Watch
+from lorabench.cli.watch import Interrupts, Watch
 from lorabench.errors import LorabenchError
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE
@@ -45,15 +45,32 @@ def train(path: Path, options: Options) -> int:
     Raises:
         LorabenchError: the file cannot be read as a configuration, or somebody trains this run already.
     """
-    from lorabench.training.trainer.launch import launch
-
     path = path / RUN_FILE if path.is_dir() else path
     folder = _folder_of(path)
     _refuse_if_trained(folder)
     events = folder / EVENTS_FILE
     offset = events.stat().st_size if events.exists() else 0
+    with Interrupts() as interrupts:  # before there is a trainer: none of them may leave it alone
+        process = _start(path, options)
+        try:
+            with display() as shown:
+                watch = Watch(folder, process, shown, offset, interrupts)
+                return _follow(watch, folder, process, shown, detach=options.detach)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+    # Nobody reads any more. Python would complain once more when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):
+        sys.stderr.writelines(f"{line}\n" for line in _how_to_go_on(folder))
+    return 0
+
+
+def _start(path: Path, options: Options) -> subprocess.Popen[bytes]:
+    from lorabench.training.trainer.launch import launch
+
     try:
-        process = launch(
+        return launch(
             path,
             resume=options.resume,
             override=options.override,
@@ -61,31 +78,21 @@ def train(path: Path, options: Options) -> int:
             processes=options.processes,
         )
     except OSError as error:
-        raise LorabenchError(f"{visible(folder)} cannot be used: {error.strerror}.") from error
-    try:
-        return _follow(folder, process, offset, detach=options.detach)
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            raise
-        # Nobody reads any more. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        with contextlib.suppress(OSError):
-            sys.stderr.writelines(f"{line}\n" for line in _how_to_go_on(folder))
+        raise LorabenchError(f"{visible(error.filename)} cannot be used: {error.strerror}.") from error
+
+
+def _follow(
+    watch: Watch, folder: Path, process: subprocess.Popen[bytes], shown: Display, *, detach: bool
+) -> int:
+    shown.line(f"{visible(folder)}: process {process.pid}")
+    if not watch.follow(until_training=detach):
+        for line in _how_to_go_on(folder):
+            shown.line(line)
         return 0
-
-
-def _follow(folder: Path, process: subprocess.Popen[bytes], offset: int, *, detach: bool) -> int:
-    with display() as shown:
-        shown.line(f"{visible(folder)}: process {process.pid}")
-        watch = Watch(folder, process, shown, offset)
-        if not watch.follow(until_training=detach):
-            for line in _how_to_go_on(folder):
-                shown.line(line)
-            return 0
-        if watch.killed:
-            shown.line("The trainer was ended at once; the checkpoints that were whole remain.", "bold red")
-            return KILLED
-        return _end(folder, process, watch.record, shown)
+    if watch.killed:
+        shown.line("The trainer was ended at once; the checkpoints that were whole remain.", "bold red")
+        return KILLED
+    return _end(folder, process, watch.record, shown)
 
 
 def _how_to_go_on(folder: Path) -> tuple[str, str]:

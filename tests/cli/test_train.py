@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -138,6 +139,17 @@ def test_when_the_line_drops_the_run_goes_on_to_its_end(run):
     assert os.waitstatus_to_exitcode(os.waitpid(terminal.child, 0)[1]) == -signal.SIGHUP
     assert read_owner(run).alive
     (run / "go").touch()
+    wait_until(lambda: kinds(run)[-1] == "finished")
+
+
+def test_a_watcher_that_ignores_the_hang_up_ends_without_a_traceback(run, tmp_path):
+    command = f"trap '' HUP; exec {shlex.join([*DOUBLE, 'train', str(run)])} 2> {tmp_path}/errors"
+    terminal = Terminal(["/bin/sh", "-c", command], LORABENCH_DOUBLE="stays")
+    terminal.wait_for("10/40")
+    os.close(terminal.device)
+    (run / "go").touch()
+    assert os.waitstatus_to_exitcode(os.waitpid(terminal.child, 0)[1]) == 0
+    assert "Traceback" not in (tmp_path / "errors").read_text()
     wait_until(lambda: kinds(run)[-1] == "finished")
 
 

@@ -58,7 +58,7 @@ def test_ctrl_c_saves_a_checkpoint_from_which_resume_goes_on_to_the_end(run, lor
     for stage in (
         "preflight",
         "loading",
-    ):  # each has its own patience: importing takes long on a busy machine
+    ):  # each with its own patience: importing takes long
         terminal.wait_for(stage)
     terminal.wait_until(lambda: re.search(r"training ━.* \d+/60  loss", terminal.shown), "a step")
     terminal.type("\x03")
