@@ -47,6 +47,8 @@ class Row:
     @property
     def state(self) -> str:
         """What the row is, or what its files say of its run, in one word."""
+        if self.history is not None and self.history.state == "training":
+            return "training"  # whatever an adapter is that it writes just now
         if self.location is not None and any(f.level == "error" for f in self.location.findings):
             return "unreadable"
         if self.history is not None:

@@ -120,11 +120,12 @@ class RunTable(RowTable):
         history = row.history
         summary = self.summaries.get(row.path)
         read = summary if not isinstance(summary, LorabenchError) else None
+        broken = isinstance(summary, LorabenchError) and row.state != "training"
         indent = "  " * row.depth
         unknown = self._unknown(row)
         return {
             "name": indent + shorten(visible(row.name), self.name_width - len(indent)),
-            "state": STATE_MARKS["unreadable" if isinstance(summary, LorabenchError) else row.state],
+            "state": STATE_MARKS["unreadable" if broken else row.state],
             "r": dash(row.rank),
             "targets": targets_text(row, TARGETS_WIDTH),
             "step": dash(history.step if history else None),

@@ -91,6 +91,19 @@ async def test_a_trainer_that_was_killed_has_left_an_unfinished_run(workbench: M
         assert "which is gone" in detail(app)
 
 
+async def test_a_run_that_writes_its_adapter_just_now_is_in_training_and_not_unreadable(
+    workbench: Make, outputs: Path
+) -> None:
+    with take_lock(outputs / "damaged"):
+        app = workbench()
+        async with app.run_test(size=(120, 36)) as pilot:
+            await settled(pilot)
+            assert states(app)["damaged"][0] == "✘ unreadable"
+            (outputs / "damaged" / "run.yaml").write_text("lora_r: 8\n")
+            await pilot.press("r")
+            await until(pilot, lambda: states(app)["damaged"][0] == "● training")
+
+
 async def test_enter_and_w_on_a_run_in_training_watch_it(workbench: Make, outputs: Path) -> None:
     for key in ("enter", "w"):
         app = workbench()
