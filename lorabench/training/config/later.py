@@ -26,16 +26,17 @@ def later_problems(config: RunConfig) -> Iterator[FieldProblem]:
 
 
 def _reports(config: RunConfig) -> Iterator[FieldProblem]:
-    from transformers.integrations import get_available_reporting_integrations
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+    from transformers.integrations import integration_utils
 
+    every: list[str] = list(integration_utils.INTEGRATION_TO_CALLBACK)
+    here = integration_utils.get_available_reporting_integrations()  # type: ignore[no-untyped-call]
     wanted = config.get("report_to") or []
     names = [wanted] if isinstance(wanted, str) else wanted
     for name in names:
-        if name in ("none", "all") or name in get_available_reporting_integrations():
+        if name in ("none", "all", *here):
             continue
-        if name not in INTEGRATION_TO_CALLBACK:
-            yield _unknown(config, "report_to", name, ["none", "all", *INTEGRATION_TO_CALLBACK])
+        if name not in every:
+            yield _unknown(config, "report_to", name, ["none", "all", *every])
         elif find_spec(name) is None:
             mend = Mend("report to nobody", {"report_to": "none"})
             yield _missing(config, "report_to", name, f"pip install {name}", mend)

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from lorabench.errors import LorabenchError
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.data_scan import Numbered
-from lorabench.training.preflight.model_source import find_model
+from lorabench.training.preflight.model_source import ModelNotFound, find_model
 
 ROW = "lorabench_row"
 """A column that rides through TRL's preparation, so that a row is still known when others were dropped."""
@@ -73,6 +74,7 @@ def prepare(config: RunConfig, rows: Sequence[Numbered]) -> Prepared:
         PreparationError: TRL refuses the configuration or a row.
         LorabenchError: the tokenizer is not here.
     """
+    _find_template(str(config.get("chat_template_path") or ""))
     tokenizer = load_tokenizer(config)
     with tempfile.TemporaryDirectory() as folder, overheard() as heard:
         whole = _first_pass(config, tokenizer, rows, folder)
@@ -81,6 +83,22 @@ def prepare(config: RunConfig, rows: Sequence[Numbered]) -> Prepared:
         except Exception as error:
             raise PreparationError(reason(error)) from error
     return Prepared(whole, trainer, list(dict.fromkeys(heard)))
+
+
+def _find_template(place: str) -> None:
+    """Refuse a chat_template_path that is not there: TRL would look for it on the hub, for minutes.
+
+    Raises:
+        PreparationError: no such file; no such model here, nor on a hub that can be reached.
+    """
+    if not place or Path(place).exists():
+        return
+    if place.endswith((".jinja", ".jinja2", ".txt")):
+        raise PreparationError(f"There is no chat_template_path {visible(place)}.")
+    try:
+        find_model(place)
+    except ModelNotFound as error:
+        raise PreparationError(f"chat_template_path: {error.message}") from error
 
 
 def prepare_whole(config: RunConfig, rows: Sequence[Numbered], **options: Any) -> Any:

@@ -289,3 +289,14 @@ def test_where_no_data_are_the_loss_check_leaves_the_word_to_the_data_check(conf
     (found,) = loss(configure(dataset_name="/no/such/folder"))
 
     assert (found.level, found.message) == ("warning", "what is trained on cannot be said yet")
+
+
+@pytest.mark.parametrize("place", ["gone.jinja", "no/such-model"])
+def test_a_chat_template_that_is_not_there_is_said_without_a_search_on_the_hub(
+    configure: Configure, rows: Rows, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr("lorabench.training.preflight.model_source._hub_answers", lambda _: False)
+    (found,) = loss(configure(rows["messages"], chat_template_path=place))
+    assert found.level == "error"
+    assert "chat_template_path" in found.message
+    assert place in found.message
