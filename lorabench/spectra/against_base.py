@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +53,20 @@ class Merged:
 
 
 class Update:
-    """ΔW = s·B·A as (out, r)·(r, in) factors in float64, the scaling within B."""
+    """ΔW = s·B·A read as two factors: `a` (r, in) and `b` (out, r), float64, the scaling within `b`.
+
+    `digest` tells it from every other update.
+    """
 
     def __init__(self, layer: LoraLayer) -> None:
         a, b = layer.factors()
+        scaling = 1.0 if layer.scaling is None else layer.scaling
+        told = hashlib.sha256(repr((a.shape, scaling)).encode())
+        for factor in (a, b):
+            told.update(np.ascontiguousarray(factor).data)
+        self.digest = told.hexdigest()
         self.a = a.astype(np.float64)
-        self.b = b.astype(np.float64) * (1.0 if layer.scaling is None else layer.scaling)
+        self.b = b.astype(np.float64) * scaling
 
     def first_right(self) -> Float64Array:
         """Return ΔW's first right singular vector, shape (in,)."""
@@ -66,12 +75,10 @@ class Update:
         _, _, v = np.linalg.svd(r_b @ r_a.T)
         return np.asarray(q_a @ v[0])
 
-    def share_within(self, base: BaseFacts) -> float:
-        """Return the share of ‖ΔW‖² that lies in W's TOP leading left and right directions."""
+    def squared_norm_within(self, base: BaseFacts) -> float:
+        """Return the part of ‖ΔW‖² that lies between W's TOP leading left and right directions."""
         inside = (base.left.T @ self.b) @ (self.a @ base.right)
-        core = np.linalg.qr(self.b)[1] @ np.linalg.qr(self.a.T)[1].T
-        whole = float(np.square(core).sum())
-        return float(np.square(inside).sum()) / whole if whole > 0 else float("nan")
+        return float(np.square(inside).sum())
 
 
 def measure_base(weight: FloatArray, product: Float64Array) -> BaseFacts:

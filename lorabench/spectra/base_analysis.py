@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from lorabench.adapters.base_match import BaseWeight, find_weight
 from lorabench.adapters.base_model import BaseModel
 from lorabench.adapters.model import Adapter, LoraLayer
 from lorabench.errors import AdapterError
-from lorabench.spectra.against_base import Merged, Update, measure_base, measure_merged
-from lorabench.spectra.analysis import analyze_layer
+from lorabench.spectra.against_base import BaseFacts, Merged, Update, measure_base, measure_merged
+from lorabench.spectra.analysis import spectra_of
 from lorabench.spectra.base_cache import BaseCache
 from lorabench.spectra.gram import gram
 from lorabench.spectra.model import LayerSpectrum
@@ -56,7 +55,7 @@ class BaseAnalysis:
         self.adapter = adapter
         self.base = base
         self.cache = cache or BaseCache()
-        self.comparisons = [self._begin(layer) for layer in adapter.layers]
+        self.comparisons = [self._begin(spectrum) for spectrum in spectra_of(adapter)]
 
     def look_up(self) -> None:
         """Take from the cache what it knows."""
@@ -87,12 +86,11 @@ class BaseAnalysis:
         unknown = comparison.base is None or (merged and comparison.merged is None)
         return unknown and comparison.weight is not None and not comparison.problem
 
-    def _begin(self, layer: LoraLayer) -> Comparison:
-        lora = analyze_layer(layer)
+    def _begin(self, lora: LayerSpectrum) -> Comparison:
         if not lora.singular_values.size:
             return Comparison(lora, None, problem=lora.verdict.reason)
         try:
-            return Comparison(lora, find_weight(layer, self.base))
+            return Comparison(lora, find_weight(lora.layer, self.base))
         except AdapterError as error:
             return Comparison(lora, None, problem=str(error))
 
@@ -103,12 +101,9 @@ class BaseAnalysis:
             facts = self.cache.facts(self._key(weight))
             if facts is None or facts.shape != comparison.layer.shape:
                 return comparison
-            return replace(
-                comparison,
-                base=facts.spectrum(),
-                share=Update(comparison.layer).share_within(facts),
-                merged=self.cache.merged(self._merged_key(comparison)),
-            )
+            update = Update(comparison.layer)
+            merged = self.cache.merged(f"{self._key(weight)} {update.digest}")
+            return replace(_with_base(comparison, facts, update), merged=merged)
         except (AdapterError, OSError) as error:
             return replace(comparison, problem=_reason(error))
 
@@ -124,10 +119,10 @@ class BaseAnalysis:
                 facts = measure_base(values, product)
                 self.cache.keep_facts(key, facts)
             update = Update(comparison.layer)
-            found = replace(comparison, base=facts.spectrum(), share=update.share_within(facts))
+            found = _with_base(comparison, facts, update)
             if merged:
                 whole = measure_merged(values, product, facts, update)
-                self.cache.keep_merged(self._merged_key(comparison), whole)
+                self.cache.keep_merged(f"{key} {update.digest}", whole)
                 found = replace(found, merged=whole)
             return found
         except (AdapterError, OSError) as error:
@@ -136,18 +131,16 @@ class BaseAnalysis:
     def _key(self, weight: BaseWeight) -> str:
         return f"{weight.identity} {weight.key} {weight.layer.shape}"
 
-    def _merged_key(self, comparison: Comparison) -> str:
-        """Name W + ΔW by W's key and by what ΔW is, to the last bit of its factors."""
-        lora, weight = comparison.lora, comparison.weight
-        assert weight is not None
-        a, b = lora.layer.factors()
-        told = hashlib.sha256(a.tobytes() + b.tobytes() + repr(lora.layer.scaling).encode()).hexdigest()
-        return f"{self._key(weight)} {told}"
-
 
 def problems(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
     """Return what could not be compared, as pairs of a layer's name and the reason."""
     return [(visible(c.layer.name), c.problem) for c in comparisons if c.problem]
+
+
+def _with_base(comparison: Comparison, facts: BaseFacts, update: Update) -> Comparison:
+    norm = comparison.lora.frobenius_norm
+    share = update.squared_norm_within(facts) / norm**2 if norm > 0 else math.nan
+    return replace(comparison, base=facts.spectrum(), share=share)
 
 
 def _reason(error: AdapterError | OSError) -> str:

@@ -63,7 +63,7 @@ class BaseCache:
         """Keep what is known of a weight; its leading directions in float32."""
         told = {"shape": facts.shape, "fit": None if facts.fit is None else asdict(facts.fit)}
         arrays: dict[str, npt.NDArray[Any]] = {
-            "singular_values": facts.singular_values,
+            "singular_values": np.ascontiguousarray(facts.singular_values),
             "left": np.ascontiguousarray(facts.left, dtype=np.float32),
             "right": np.ascontiguousarray(facts.right, dtype=np.float32),
         }
