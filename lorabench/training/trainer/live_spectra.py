@@ -22,6 +22,12 @@ from lorabench.spectra.moment import Event, spectra_event
 SHARE = 0.02
 """The most of the wall time that the spectra may take."""
 
+SPACING = 0.005
+"""The least time between two measurements, as a part of all time so far.
+
+An event of a 7B model has 50 kB: so a day's run has some 2,000 of them, and not 10,000.
+"""
+
 Fetch = Callable[[Sequence[torch.Tensor]], list[Float64Array]]
 
 
@@ -50,16 +56,20 @@ class LiveSpectra:
         self.spectra("A")
         self.cost = self.spent = clock() - self._begin
         self.skipped = 0
+        self._last: float | None = None
 
     def measure(self, step: int) -> Event | None:
-        """Return the `spectra` event of now, or None where it would take more than its share of the time.
+        """Return the `spectra` event of now; None where it would take too much time, or comes too soon.
 
         Beside the fields of `spectra_event` it has `skipped`: how many calls before it were passed over.
         """
         begin = self._clock()
-        if self.spent + self.cost > SHARE * (begin - self._begin + self.cost):
+        elapsed = begin - self._begin
+        too_soon = self._last is not None and begin - self._last < SPACING * elapsed
+        if too_soon or self.spent + self.cost > SHARE * (elapsed + self.cost):
             self.skipped += 1
             return None
+        self._last = begin
         spectra = self.spectra()
         seconds = self._clock() - begin
         self.spent += seconds

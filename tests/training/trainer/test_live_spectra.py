@@ -210,6 +210,28 @@ def test_a_slower_measurement_is_waited_for_longer(demo) -> None:
     assert live.measure(4) is not None
 
 
+def test_a_long_run_has_thousands_of_events_and_no_more(demo) -> None:
+    clock = Clock()
+    live = LiveSpectra(demo, clock=clock)
+    live.spectra = list
+    count = 0
+    for step in range(200_000):
+        clock.now = float(step)
+        count += live.measure(step) is not None
+    # From the 200th second on one in each half percent of the time: at most 200 + ln(1000) / ln(1.005) = 1585.
+    assert 1400 < count <= 1585
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_numbers_are_those_of_the_same_model_in_memory(demo) -> None:
+    learn(demo, 2)
+    expected = LiveSpectra(demo, clock=Clock()).measure(2)["modules"]
+    found = LiveSpectra(demo.to("cuda"), clock=Clock()).measure(2)["modules"]
+    assert found.keys() == expected.keys()
+    for name, numbers in found.items():
+        assert numbers == pytest.approx(expected[name], rel=1e-9)
+
+
 def test_without_an_adapter_there_is_a_sentence() -> None:
     with pytest.raises(LorabenchError, match="no active adapter"):
         LiveSpectra(nn.Linear(3, 3))
