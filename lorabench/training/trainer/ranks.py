@@ -19,6 +19,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def world_size() -> int:
+    """Return how many processes the launcher started; 1 where there is no launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_first() -> bool:
     """Say whether this is the process that writes: one for all of them."""
     return rank() == 0

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from lorabench.training.config.fields import OUR_KEY
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer.events import Events
 from lorabench.training.trainer.overhear import overheard
-from lorabench.training.trainer.ranks import is_first, without_ranks
+from lorabench.training.trainer.ranks import is_first, without_ranks, world_size
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -84,7 +84,7 @@ def train(
 def _environment(config: RunConfig) -> Iterator[None]:
     """Set the variables under `env:` as TRL does, but for the time of the run only, and without our own."""
     env = config.values.get("env")
-    wanted = {str(name): str(value) for name, value in env.items()} if isinstance(env, dict) else {}
+    wanted = {str(name): str(value) for name, value in env.items()} if isinstance(env, Mapping) else {}
     wanted.pop(OUR_KEY, None)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -145,7 +145,8 @@ class _Run:
                 clear_requests(self._folder)
 
     def _stage(self, stage: str) -> None:
-        if self._stopping.is_set() or stop_requested(self._folder):
+        # One of several processes must not leave alone: those stop after their first step.
+        if world_size() == 1 and (self._stopping.is_set() or stop_requested(self._folder)):
             raise _Ended("stopped", "asked to stop before the first step")
         self._events.write("stage", stage=stage)
 
