@@ -22,7 +22,8 @@ def spectra_event(step: int, seconds: float, spectra: Iterable[LayerSpectrum]) -
     """Return the `spectra` event of one step: plain data, as events.jsonl holds it.
 
     `modules` has ‖ΔW‖ (Frobenius), σ₁, stable rank, alpha and its 90 % interval of each layer by name; alpha,
-    low and high are None where there is no fit, and high is infinite where the interval has no upper end.
+    low and high are None where there is no fit, and high is infinite where the interval has no upper end. All
+    numbers have six digits.
     `dead` names the layers whose ΔW is zero, `unreadable` gives the reason where there are no numbers (a NaN
     in a factor), and `dora` says that ΔW is the direction part s·B·A, before DoRA's magnitude rescales
     W + ΔW. `seconds` is what it took.
@@ -42,7 +43,7 @@ def spectra_event(step: int, seconds: float, spectra: Iterable[LayerSpectrum]) -
 
 def _numbers(spectrum: LayerSpectrum) -> dict[str, float | None]:
     alpha = spectrum.alpha
-    return {
+    numbers = {
         "norm": spectrum.frobenius_norm,
         "sigma1": spectrum.spectral_norm,
         "stable_rank": spectrum.stable_rank,
@@ -50,6 +51,8 @@ def _numbers(spectrum: LayerSpectrum) -> dict[str, float | None]:
         "low": alpha.low if alpha else None,
         "high": alpha.high if alpha else None,
     }
+    # Six digits: a model of many layers has long events, and a run has many.
+    return {name: None if number is None else float(f"{number:.6g}") for name, number in numbers.items()}
 
 
 def spectra_over(folder: Path) -> Iterator[Event]:
