@@ -29,6 +29,7 @@ from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.log_pane import LogPane
 from lorabench.widgets.loss_chart import LossChart
 from lorabench.widgets.meters import Meters
+from lorabench.widgets.painting import Painting
 
 ADAPTER_FILE = "adapter_model.safetensors"
 # While a run trains, so many paintings of the loss go with one of the numbers beside it.
@@ -102,9 +103,8 @@ A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; 
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.query_one("#loss").border_title = "loss"
-        self.query_one("#delta").border_title = "ΔW"
-        self.query_one("#log").border_title = "output.log"
+        for panel, title in (("#loss", "loss"), ("#delta", "ΔW"), ("#log", "output.log")):
+            self.query_one(panel).border_title = title
         self.query_one(LogPane).focus()
         self.set_interval(self.workbench.refresh_seconds, self.tick)
         self.app.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.draw))
@@ -155,10 +155,11 @@ A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; 
         for _ in watch.read_spectra():
             if worker.is_cancelled:
                 return
-            watch.changed = True
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.draw)
+    @on(Painting.Resized)
+    def draw_anew(self) -> None:
+        """Paint for the room that there is now."""
+        self.draw()
 
     def draw(self, *, whole: bool = True) -> None:
         """Paint what is known; a line that has not changed is not sent.
@@ -274,7 +275,6 @@ A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; 
         self.panel = (self.panel + 1) % len(PANELS)
         for name in PANELS[1:]:
             self.set_class(PANELS[self.panel] == name, name)
-        self.call_after_refresh(self.draw)
 
     def action_warnings(self) -> None:
         """List all warnings that are kept."""

@@ -83,6 +83,7 @@ class RunWatch:
                 if self.going:
                     return
                 self.record.add(event)
+                self.changed = True
             yield
 
     def _note_times(self, first: object, last: object) -> None:

@@ -17,6 +17,7 @@ from lorabench.widgets.sparkline import BARS, sparkline
 
 NAME_WIDTH = 12
 VALUE_WIDTH = 7
+DEAD_WIDTH = 30
 ALPHA_BORDERS = (2, 4, 6)
 ALPHA_LEAST, ALPHA_MOST = 1.0, 7.0
 MISSING = "—"
@@ -105,8 +106,7 @@ class DeltaPanel(Painting):
             return
         lines = [*self._numbers(record, now, before), Text()]
         lines += [*self._alphas(now, before), Text()]
-        lines += self._dead(record)
-        lines += self._update(record)
+        lines += [self._dead(record, self.size.width), *self._update(record)]
         room = self.size.height - len(lines)
         self.paint([*lines, *self._growing(now, before, room)])
 
@@ -150,16 +150,16 @@ class DeltaPanel(Painting):
         lines.append(Text(f"α      {alpha_axis(width)}", self.look("name")))
         return lines
 
-    def _dead(self, record: RunRecord) -> list[Text]:
-        dead = dead_of(record.spectra)
-        unreadable = record.spectra.get("unreadable") if record.spectra else None
+    def _dead(self, record: RunRecord, width: int) -> Text:
+        spectra = record.spectra or {}
+        dead, unreadable = dead_of(spectra), spectra.get("unreadable")
         if unreadable:
-            return [Text(f"▲ {len(unreadable)} modules hold a NaN or an infinity", self.look("warning"))]
+            return Text(f"▲ {len(unreadable)} modules hold a NaN or an infinity", self.look("warning"))
         if not dead:
-            return [self._pair("dead", "0" if record.spectra else "", "")]
+            return Text().append("dead ", self.look("name")).append("0" if spectra else MISSING)
         names = " ".join(short_module(name) for name in dead)
         line = Text().append(f"▲ {len(dead)} dead (B = 0) ", self.look("warning"))
-        return [line.append(shorten(names, max(8, self.size.width - line.cell_len)))]
+        return line.append(shorten(names, max(8, width - line.cell_len)))
 
     def _update(self, record: RunRecord) -> list[Text]:
         text = update_text(record.update or {})
@@ -186,11 +186,13 @@ class DeltaPanel(Painting):
             numbers.append(f"  {name} ", self.look("name"))
             numbers.append(f"{median(newest):.2f}" if newest else MISSING)
             numbers.append(f" before {median(older):.2f}" if older else "", self.look("before"))
-        second = self._dead(record)[0]
+        second = self._dead(record, DEAD_WIDTH)
+        if text := update_text(record.update or {}):
+            second.append("  last update ", self.look("name")).append(text)
         for name, norm, more in growth(now, before)[:1]:
-            fastest = f"   growing fastest {short_module(name)} {_percent(norm, more)}"
-            second.append(fastest, self.look("name"))
-        return [numbers, second, *self._update(record)]
+            second.append("  growing ", self.look("name"))
+            second.append(f"{short_module(name)} {_percent(norm, more)}")
+        return [numbers, second]
 
 
 def _step(event: Mapping[str, Any] | None) -> object:

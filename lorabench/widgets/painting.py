@@ -9,12 +9,20 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual.geometry import Region, Size
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
 
 class Painting(Widget):
     """What is painted stays until another painting; a line is sent up to its last change, or not at all."""
+
+    class Resized(Message):
+        """There is more or less room than what was painted was meant for."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Several at once, also of several paintings, are one."""
+            return isinstance(message, Painting.Resized)
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -36,6 +44,9 @@ class Painting(Widget):
             self.refresh(layout=True)
         elif changed:
             self.refresh(*(Region(0, y, min(reach, width), 1) for y, reach in changed.items()))
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as are painted, where the height is auto."""

@@ -439,6 +439,23 @@ async def test_p_shows_one_panel_alone_and_l_makes_the_axis_logarithmic(run: Pat
         await sees(pilot, "train ", "following")
 
 
+async def test_another_size_of_the_terminal_is_filled_at_once(run: Path) -> None:
+    app = app_on(run.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await watch(pilot, run)
+        await sees(pilot, "eval 0.773", "growing fastest")
+        await until(pilot, lambda: not screen.reading)
+        await pilot.resize_terminal(80, 24)
+        await sees(pilot, "eval 0.773", "dead 0  last update", "step time")
+        await until(pilot, lambda: max(map(len, legend_and_axis(app))) > 70)
+        await pilot.resize_terminal(120, 36)
+        await sees(pilot, "growing fastest")
+
+
+def legend_and_axis(app: LorabenchApp) -> list[str]:
+    return [line.rstrip() for line in text_of(app).splitlines()[4:13]]
+
+
 async def test_a_burst_of_events_is_one_paint(new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = LorabenchApp(new.parent, refresh_seconds=3600)
     async with app.run_test(size=(120, 36)) as pilot:
