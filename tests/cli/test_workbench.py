@@ -92,7 +92,7 @@ def test_a_terminal_that_goes_without_a_signal_ends_it(adapter):
 @pytest.mark.parametrize("words", [["{}", "--no-mouse"], ["--no-mouse", "{}"], ["open", "--no-mouse", "{}"]])
 def test_the_mouse_can_be_left_alone(adapter, words):
     terminal = Terminal(*[word.format(adapter) for word in words])
-    terminal.wait_for("style-r8")
+    terminal.wait_for("1 dead")
     terminal.type("q")
     assert terminal.close() == 0
     assert b"\x1b[?1000h" not in terminal.painted
