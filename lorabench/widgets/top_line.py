@@ -29,7 +29,6 @@ class TopLine(Horizontal):
     DEFAULT_CSS = """
     TopLine { dock: top; height: 1; background: $panel; }
     TopLine Static { width: auto; padding: 0 1; }
-    TopLine #tabs { padding: 0; }
     TopLine .tab { padding: 0 1; }
     TopLine .tab.-here { background: $primary; color: $text; text-style: bold; }
     TopLine .tab:hover { background: $boost; }
@@ -40,7 +39,6 @@ class TopLine(Horizontal):
     def __init__(self, here: str) -> None:
         super().__init__()
         self.here = here
-        self.place = Text()
         self.device = ""
         self.running = ""
 
