@@ -66,7 +66,7 @@ class ConfigFile:
         field = self.field(name)
         if text.strip():
             self.change({name: typed_value(field, text.strip())}, name)
-        elif self.config.has(name):
+        elif self._stands(name):
             before = self.text
             self.config.unset(name)
             self._remember(name, before)
@@ -139,8 +139,12 @@ class ConfigFile:
         return {
             name: value_text(raw[name]) or json.dumps(raw[name])
             for name in self._shown()
-            if self.config.has(name)
+            if self._stands(name)
         }
+
+    def _stands(self, name: str) -> bool:
+        """Whether the file says something of a field; of the precision by bf16 and fp16 too."""
+        return self.config.has(name) or (name == "precision" and self.config.precision != "auto")
 
     @property
     def problems(self) -> dict[str, str]:

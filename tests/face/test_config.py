@@ -485,3 +485,15 @@ async def test_a_field_added_by_name_is_marked_at_its_row_too(app: LorabenchApp,
         await until(pilot, lambda: "neftune_noise_alpha" in form(app).lines.names)
         told = 'neftune_noise_alpha is "loud", and must be a number, or null.'
         await until(pilot, lambda: form(app).lines.problem("neftune_noise_alpha") == told)
+
+
+async def test_the_precision_is_shown_as_bf16_and_fp16_make_it(app: LorabenchApp, run_yaml: Path) -> None:
+    run_yaml.write_text("bf16: false\n")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_config(pilot, run_yaml)
+        assert value(app, "precision") == "fp32"
+        form(app).go_to("precision")
+        await pilot.press("delete")
+        await until(pilot, lambda: value(app, "precision") == "")
+        assert app.config_file is not None
+        assert app.config_file.text == ""
