@@ -118,6 +118,17 @@ def test_what_trl_has_no_name_for_reaches_peft(tmp_path: Path, monkeypatch: pyte
     assert lora.rank_pattern == {"q_proj": 2}
 
 
+def test_whether_nan_ends_a_run_is_true_or_false(tmp_path: Path) -> None:
+    told = {value: RunConfig.of({"env": {"LORABENCH": {"stop_on_nan": value}}}) for value in (True, False, 3)}
+    assert {value: config.stop_on_nan for value, config in told.items()} == {
+        True: True,
+        False: False,
+        3: True,
+    }
+    assert [bool(config.problems) for config in told.values()] == [False, False, True]
+    assert RunConfig.of({}).stop_on_nan
+
+
 def test_a_value_that_the_parser_refuses_is_a_sentence_and_no_exit(tmp_path: Path) -> None:
     path = run_file(tmp_path)
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"max_steps": "ten"}))
