@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -87,10 +88,10 @@ class RunWatch:
             yield
 
     def _note_times(self, first: object, last: object) -> None:
-        if isinstance(last, int | float):
-            self.last_time = float(last)
-        if self.since is None and isinstance(first, int | float):
-            self.since = float(first)
+        if isinstance(last, float) and math.isfinite(last):  # an EventWriter's times are
+            self.last_time = last
+        if self.since is None and isinstance(first, float) and math.isfinite(first):
+            self.since = first
 
     def _repeat_warnings(self, count: int) -> None:
         """Put new warnings into the log, but those that the log has told already."""

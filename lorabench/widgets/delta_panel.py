@@ -153,7 +153,7 @@ class DeltaPanel(Painting):
     def _dead(self, record: RunRecord, width: int) -> Text:
         spectra = record.spectra or {}
         dead, unreadable = dead_of(spectra), spectra.get("unreadable")
-        if unreadable:
+        if isinstance(unreadable, dict) and unreadable:
             return Text(f"▲ {len(unreadable)} modules hold a NaN or an infinity", self.look("warning"))
         if not dead:
             return Text().append("dead ", self.look("name")).append("0" if spectra else MISSING)

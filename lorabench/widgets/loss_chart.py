@@ -8,11 +8,14 @@ from lorabench.runs.record import RunRecord
 from lorabench.runs.series import Series
 from lorabench.widgets.chart import MARK, Chart, Curve, last_step, smoothed
 
+LARGEST = 1e100
+
 
 def loss_curve(kind: str, name: str, losses: Series, sign: str) -> Curve:
-    """Return a series as a curve, its legend with the last value."""
+    """Return a series as a curve, its legend with the last value; what no chart can hold is left out."""
     points = losses.points()
     steps, low, high = (np.array(values, float) for values in (points.steps, points.low, points.high))
+    low, high = (np.where(np.abs(values) < LARGEST, values, np.nan) for values in (low, high))
     return Curve(kind, f"{name} {losses.last:.4g}", steps, low, high, sign)
 
 
@@ -30,7 +33,8 @@ class LossChart(Chart):
         losses, evaluations = record.series.get("loss"), record.series.get("eval_loss")
         if losses is not None and losses.last is not None:
             train = loss_curve("train", "train", losses, "⣿")
-            means = smoothed(np.array(losses.points().mean, float))
+            means = np.array(losses.points().mean, float)
+            means = smoothed(np.where(np.abs(means) < LARGEST, means, np.nan))
             note = f"smoothed {means[-1]:.4g}" if means.size else "smoothed"
             curves += [train, Curve("smoothed", note, train.steps, means, means, "━")]
         marks = None

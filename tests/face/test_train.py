@@ -439,6 +439,41 @@ async def test_p_shows_one_panel_alone_and_l_makes_the_axis_logarithmic(run: Pat
         await sees(pilot, "train ", "following")
 
 
+async def test_events_that_are_not_what_they_should_be_break_nothing(new: Path) -> None:
+    huge = 10**400
+    events: list[dict[str, Any]] = [
+        {"kind": "started", "total_steps": huge, "time": "now"},
+        {"kind": "started", "total_steps": -5, "time": huge},
+        {"kind": "log", "step": huge, "loss": 1.0},
+        {"kind": "log", "step": -3, "loss": huge},
+        {"kind": "log", "step": 1, "loss": float("nan"), "learning_rate": float("inf"), "epoch": "one"},
+        {"kind": "log", "step": 2, "loss": 1e308, "step_seconds": -1e308, "tokens_per_second": float("nan")},
+        {"kind": "log", "step": 3, "loss": -1e308, "grad_norm": 0},
+        {"kind": "eval", "step": 3, "eval_loss": float("inf")},
+        {"kind": "device", "memory_used": 1e300, "memory_total": "much", "power": float("nan")},
+        {"kind": "warning", "text": ["not", "text"]},
+        {"kind": "warning"},
+        {"kind": "spectra", "step": 1, "modules": {"": {"norm": float("nan")}, "b": 3}, "dead": 7},
+        {"kind": "spectra", "step": "two", "modules": {"": {"norm": 1.0, "alpha": float("inf")}, "c.d": {}}},
+        {"kind": "spectra", "step": 3, "modules": [], "unreadable": 3},
+        {"kind": "update", "groups": {"A": "x", "\x1b[2J": 0.1}, "c": float("nan"), "still": 5},
+        {"kind": "checkpoint", "step": None},
+        {"kind": "failed", "error": {"a": 1}, "hint": None, "findings": [1, {"check": 2, "level": []}]},
+    ]
+    with EventWriter(new) as writer:
+        app = app_on(new.parent)
+        async with app.run_test(size=(120, 36)) as pilot:
+            screen = await watch(pilot, new)
+            for event in events:
+                fields = {name: value for name, value in event.items() if name != "kind"}
+                writer.write(event["kind"], **fields)
+                while screen.watched is not None and screen.watched.read():
+                    pass
+                screen.draw()
+                await pilot.press("l")
+            await sees(pilot, "✘ failed")
+
+
 async def test_another_size_of_the_terminal_is_filled_at_once(run: Path) -> None:
     app = app_on(run.parent)
     async with app.run_test(size=(120, 36)) as pilot:
