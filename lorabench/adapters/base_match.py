@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ _FUSED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "gate_up_proj": (("gate_proj", "up_proj"), ("w1", "w3")),
     "down_proj": (("down_proj",), ("w2",)),
 }
+_MIXTRAL = "block_sparse_moe"
+"""What Mixtral's files call the module that transformers 5 calls mlp."""
 _INTERLEAVED = ("query_key_value", "c_attn", "Wqkv")
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings", "shared")
 _QUANTISED = {
@@ -105,22 +107,27 @@ def find_weight(layer: LoraLayer, base: BaseModel) -> BaseWeight:
         Malformed: it is quantised in a way that is not read here, or its rows lie mixed in a fused weight.
     """
     module = layer.module.replace(".base_layer", "")
-    parts = path_parts(module)
-    deep = layer.layer_index is not None
-    for start in range(len(parts)):
-        tail = parts[start:]
-        if deep and not any(part.isdecimal() for part in tail):
-            break
-        found = _ending_in(tail, layer, base)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            places = ", ".join(visible(weight.key) for weight in found[:3])
-            raise NotFound(f"The base model has {visible('.'.join(tail))} in several places: {places}.")
+    for name in (module, module.replace(".mlp.", f".{_MIXTRAL}.")):
+        for tail in _tails(path_parts(name)):
+            found = _ending_in(tail, layer, base)
+            if len(found) == 1:
+                return found[0]
+            if found:
+                places = ", ".join(visible(weight.key) for weight in found[:3])
+                raise NotFound(f"The base model has {visible('.'.join(tail))} in several places: {places}.")
     tied = _tied(layer, base)
     if tied is None:
         raise NotFound(f"The base model has no {visible(module)}.")
     return tied
+
+
+def _tails(parts: list[str]) -> Iterator[list[str]]:
+    """Yield ever shorter ends of a path, as long as they tell the layer's number, where the path does."""
+    numbered = any(part.isdecimal() for part in parts)
+    for start in range(len(parts)):
+        tail = parts[start:]
+        if not numbered or any(part.isdecimal() for part in tail):
+            yield tail
 
 
 def _ending_in(tail: list[str], layer: LoraLayer, base: BaseModel) -> list[BaseWeight]:

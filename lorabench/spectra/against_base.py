@@ -174,5 +174,5 @@ def _spectrum(
         if update is not None:
             whole += update.b @ update.a
         values = np.asarray(np.linalg.svd(whole, compute_uv=False), dtype=np.float64)
-        fit = fit_weight(values)
+        fit = fit_weight(values, by_svd=True)
     return values, fit

@@ -40,10 +40,11 @@ class WeightSpectrum:
     verdict: VerdictWord
 
 
-def fit_weight(singular_values: Float64Array) -> PowerLaw | None:
-    """Fit the power law to all eigenvalues σ² that stand above the rounding of a Gram matrix."""
+def fit_weight(singular_values: Float64Array, *, by_svd: bool = False) -> PowerLaw | None:
+    """Fit the power law to all eigenvalues σ² that stand above rounding: a Gram matrix's, or an SVD's."""
     eigenvalues = np.square(singular_values)
-    return powerlaw.fit(eigenvalues, _noise(eigenvalues))
+    noise = _noise(eigenvalues)
+    return powerlaw.fit(eigenvalues, noise * len(eigenvalues) * _ROUNDOFF if by_svd else noise)
 
 
 def lacks_digits(singular_values: Float64Array, fit: PowerLaw | None) -> bool:
