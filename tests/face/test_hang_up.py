@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,9 +26,9 @@ def run(tmp_path: Path) -> Path:
     return make_run(tmp_path / "outputs" / "short", steps=STEPS)
 
 
-def begin(run: Path) -> Terminal:
+def begin(run: Path, *options: str) -> Terminal:
     """Open the workbench on the run's folder and press `t`."""
-    terminal = Terminal(run.parent, size=(100, 30), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
+    terminal = Terminal(run.parent, *options, size=(100, 30), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
     terminal.wait_for("short")
     terminal.type("t")
     terminal.wait_until((run / "output.log").exists, "the run's log")
@@ -103,25 +104,35 @@ def test_the_pane_of_tmux_is_killed(run: Path, tmp_path: Path):
 
 
 def test_after_a_kill_the_workbench_goes_on_from_the_checkpoint(tmp_path: Path):
-    run = make_run(tmp_path / "outputs" / "short", steps=STEPS, save_steps=5)
+    run = make_run(tmp_path / "outputs" / "short", steps=3 * STEPS, save_steps=10)
     terminal = begin(run)
-    terminal.wait_until(lambda: kinds(run).count("checkpoint") == 2, "the second checkpoint")
-    workbench = workbench_of(terminal.child)
-    os.kill(workbench, signal.SIGKILL)
+    terminal.wait_until(lambda: "checkpoint" in kinds(run), "a checkpoint")
+    os.kill(workbench_of(terminal.child), signal.SIGKILL)
     assert terminal.close() == 128 + signal.SIGKILL
     assert b"ended by SIGKILL" in terminal.painted
     assert b"\x1b[?1049l" in terminal.painted
+    assert kinds(run)[-1] != "finished"
 
     terminal = Terminal(run.parent, size=(100, 30), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
     terminal.wait_for("short")
     terminal.type("t")
-    terminal.wait_for("go on from checkpoint-10")
     terminal.wait_for("start anew")
+    offered = re.search(r"go on from checkpoint-(\d+)", terminal.shown)
+    assert offered is not None
     terminal.type("\r")
     terminal.wait_until(lambda: kinds(run)[-1] == "finished", "the end")
     terminal.type("q")
     assert terminal.close() == 0
     again = [event for event in events(run) if event["kind"] == "started"][1]
-    assert again["resumed_step"] == 10
-    later = steps(run)[-10:]
-    assert later == list(range(11, STEPS + 1))
+    assert again["resumed_step"] == int(offered[1])
+    later = list(range(int(offered[1]) + 1, 3 * STEPS + 1))
+    assert steps(run)[-len(later) :] == later
+
+
+def test_a_process_of_its_own_needs_no_workbench(run: Path):
+    terminal = begin(run, "--own-process")
+    terminal.type("d")
+    assert terminal.close() == 0
+    assert not steps(run)
+    wait_until(lambda: bool(kinds(run)) and kinds(run)[-1] in ("finished", "failed"), "the end")
+    assert_finished(run)
