@@ -46,23 +46,14 @@ preflight: what would happen if this ran. It follows as you type.
 `m` shows the rows as the trainer will see them, with the tokens that it learns from.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "ctrl+s",
-            "write",
-            "save run.yaml",
-            id="config.write",
-            tooltip="save the configuration",
-            priority=True,
-        ),
+        Binding("ctrl+s", "write", "save run.yaml", id="config.write", tooltip="save it", priority=True),
         Binding("tab,shift+tab", "panel", "panel", show=False, id="config.panel", tooltip="form or findings"),
         Binding("t", "train", "train", id="config.train", tooltip="save the configuration and train it"),
         Binding("m", "mask", "loss mask", id="config.mask", tooltip="rows as the trainer will see them"),
         Binding("e", "yaml", "YAML", id="config.yaml", tooltip="edit the YAML itself; esc comes back"),
         Binding("a", "add", "add field", show=False, id="config.add", tooltip="any other field of TRL"),
         Binding("u", "undo", "undo", show=False, id="config.undo", tooltip="take the last change back"),
-        Binding(
-            "y", "copy", "copy", show=False, id="config.copy", tooltip="copy the finding under the cursor"
-        ),
+        Binding("y", "copy", "copy", show=False, id="config.copy", tooltip="copy this finding"),
     ]
 
     def __init__(self) -> None:
