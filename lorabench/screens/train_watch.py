@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from lorabench.runs.events import EVENTS_FILE, Follower
+from lorabench.runs.events import EVENTS_FILE, Event, Follower
 from lorabench.runs.lock import Owner, read_owner
 from lorabench.runs.output import OUTPUT_FILE, OutputTail
-from lorabench.runs.record import RunRecord, RunState
+from lorabench.runs.record import FIRST_STAGE, RunRecord, RunState
 from lorabench.runs.requests import stop_requested
 from lorabench.runs.trainer_state import events_of_checkpoints
 from lorabench.widgets.log_pane import WARNING_MARK
@@ -56,8 +56,7 @@ class RunWatch:
             for event in events:
                 self.record.add(event)
             self.events += len(events)
-            if events:
-                self._note_times(events[0].get("time"), events[-1].get("time"))
+            self._note_times(events)
             new_output = self.tail.read()
             if self._live:  # what is older stands in the log, or is too old to stand at its end
                 self._repeat_warnings(self.record.warning_count - warned)
@@ -87,11 +86,14 @@ class RunWatch:
                 self.changed = True
             yield
 
-    def _note_times(self, first: object, last: object) -> None:
-        if isinstance(last, float) and math.isfinite(last):  # an EventWriter's times are
-            self.last_time = last
-        if self.since is None and isinstance(first, float) and math.isfinite(first):
-            self.since = first
+    def _note_times(self, events: list[Event]) -> None:
+        """Note when the newest attempt began, and when it was heard of last."""
+        for event in events:
+            moment = event.get("time")
+            if isinstance(moment, float) and math.isfinite(moment):  # an EventWriter's are
+                self.last_time = moment
+                if self.since is None or event.get("stage") == FIRST_STAGE:
+                    self.since = moment
 
     def _repeat_warnings(self, count: int) -> None:
         """Put new warnings into the log, but those that the log has told already."""

@@ -46,10 +46,10 @@ class Curve:
 def smoothed(values: Floats) -> Floats:
     """Return the mean of the exponential moving averages from both ends: smooth, and not behind the values.
 
-    The span is 2 values, or about a thirtieth of all where that is more. Values that are not finite are left
-    out; where there is nothing to average yet, the result is NaN.
+    The span is about a thirtieth of the values, so that few are not smoothed at all. Values that are not
+    finite are left out; where there is nothing to average yet, the result is NaN.
     """
-    span = max(2, 2 ** int(math.log2(max(values.size, 32) / 32)))
+    span = 2 ** int(math.log2(max(values.size, 32) / 32))
     return (_moving_average(values, span) + _moving_average(values[::-1], span)[::-1]) / 2
 
 

@@ -169,6 +169,21 @@ async def test_a_run_that_begins_shows_its_stages_and_who_trains(new: Path) -> N
             await sees(pilot, "preflight ✔", "loading …", "preparing ·")
 
 
+def test_a_second_attempt_counts_its_own_time(new: Path) -> None:
+    attempts = [
+        {"time": 100.0, "kind": "stage", "stage": "preflight"},
+        {"time": 110.0, "kind": "stopped"},
+        {"time": 900.0, "kind": "stage", "stage": "preflight"},
+        {"time": 905.0, "kind": "stage", "stage": "loading"},
+        {"time": 960.0, "kind": "stopped"},
+    ]
+    (new / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in attempts))
+    watch_ = RunWatch(new)
+    while watch_.read():
+        pass
+    assert watch_.elapsed == 60.0
+
+
 async def test_what_the_trainer_writes_is_shown_as_it_comes(new: Path) -> None:
     app = app_on(new.parent)
     async with app.run_test(size=(120, 36)) as pilot:
