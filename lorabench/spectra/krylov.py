@@ -39,7 +39,8 @@ def leading(product: Float64Array, k: int) -> tuple[Float64Array, Float64Array]:
 
 def _iterate(product: Float64Array, k: int) -> tuple[Float64Array, Float64Array] | None:
     n, width = len(product), k + _EXTRA
-    block = np.linalg.qr(np.random.default_rng(_SEED).standard_normal((n, width)))[0]
+    rng = np.random.default_rng(_SEED)
+    block = np.linalg.qr(rng.standard_normal((n, width)))[0]
     for _ in range(_MOST_RESTARTS):
         basis = np.empty((n, width * min(_WIDEST, n // width)))
         images = np.empty_like(basis)
@@ -47,10 +48,7 @@ def _iterate(product: Float64Array, k: int) -> tuple[Float64Array, Float64Array]
             here = slice(start, start + width)
             basis[:, here] = block
             images[:, here] = product @ block
-            block = images[:, here].copy()
-            for _ in range(2):  # once leaves rounding in the old directions, twice is enough (Kahan)
-                block -= basis[:, : here.stop] @ (basis[:, : here.stop].T @ block)
-                block = np.linalg.qr(block)[0]
+            block = _new_directions(images[:, here], basis[:, : here.stop], rng)
         values, rotation = np.linalg.eigh(basis.T @ images)
         best = rotation[:, : -width - 1 : -1]
         values, block = values[: -width - 1 : -1], basis @ best
@@ -59,6 +57,15 @@ def _iterate(product: Float64Array, k: int) -> tuple[Float64Array, Float64Array]
             return np.maximum(values[:k], 0), block[:, :k]
         block = np.linalg.qr(block)[0]
     return None
+
+
+def _new_directions(images: Float64Array, known: Float64Array, rng: np.random.Generator) -> Float64Array:
+    """Return an orthonormal basis of what is new in the images, random where there is too little of it."""
+    block, triangle = np.linalg.qr(images - known @ (known.T @ images))
+    spent = np.abs(np.diagonal(triangle)) <= _EXHAUSTED * np.abs(images).max()
+    block[:, spent] = rng.standard_normal((len(block), int(spent.sum())))
+    # Once leaves rounding in the known directions, twice is enough (Kahan).
+    return np.asarray(np.linalg.qr(block - known @ (known.T @ block))[0])
 
 
 def stays_below(apply: Apply, start: Float64Array, eigenvalues: Float64Array, limit: float) -> bool:
