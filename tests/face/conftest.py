@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,3 +107,19 @@ def workbench(outputs: Path) -> Callable[..., LorabenchApp]:
         return LorabenchApp(folder, open_path)
 
     return make
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that has finished: a recorded training of the demo model."""
+    folder = tmp_path / "runs" / "style-r8"
+    shutil.copytree(Path(__file__).parent / "recorded" / "style-r8", folder)
+    return folder
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    """A run of which nothing is known yet."""
+    folder = tmp_path / "runs" / "new-run"
+    folder.mkdir(parents=True)
+    return folder

@@ -14,7 +14,7 @@ from lorabench.app import LorabenchApp
 from lorabench.runs.lock import Owner
 from lorabench.screens.train import TrainScreen
 from tests.face.looking import text_of, until
-from tests.face.test_train import RECORDED
+from tests.face.watching import RECORDED
 
 SIZES = [(80, 24), (120, 36)]
 Compare = Callable[..., bool]
