@@ -147,12 +147,12 @@ def _ending_in(tail: list[str], layer: LoraLayer, base: BaseModel) -> list[BaseW
 
 def _at(layer: LoraLayer, base: BaseModel, path: str) -> BaseWeight | None:
     """Return the weight at exactly this path: one tensor, part of a fused one, or several stacked."""
-    for name in (f"{path}.weight", path):
-        if name in base:
-            return BaseWeight(layer, base, (name,), expert=layer.expert)
     for ending, how in _QUANTISED.items():
         if path + ending in base:
             raise Malformed(f"The base weight {visible(path)} is quantised {how}.", UNQUANTISED_HINT)
+    for name in (f"{path}.weight", path):
+        if name in base:
+            return BaseWeight(layer, base, (name,), expert=layer.expert)
     owner, _, last = path.rpartition(".")
     prefix = f"{owner}." if owner else ""
     expert = "" if layer.expert is None else f"{layer.expert}."

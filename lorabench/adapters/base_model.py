@@ -127,6 +127,8 @@ class BaseModel:
             NotFound: the file is not there.
         """
         path = self._of[name]
+        if not path.is_file():
+            raise _missing(path)
         try:
             status = path.stat()
             with path.open("rb") as file:
@@ -144,7 +146,7 @@ class BaseModel:
     def _open(self, shard: Path) -> Mapping[str, Tensor]:
         if shard not in self._shards:
             if not shard.is_file():
-                raise NotFound(f"The shard {visible(shard.name)} is missing.", "Download it again.")
+                raise _missing(shard)
             if shard.suffix == ".safetensors":
                 self._shards[shard] = read_safetensors(shard)[0]
             else:
@@ -159,14 +161,18 @@ _SCALES = ("SCB", "weight_scale_inv", "weight_scale")
 def _scaled(stored: FloatArray, scale: FloatArray, name: str) -> FloatArray:
     """Multiply stored values, shape (out, in), by their scales: one, one a row, or one a block."""
     factor = np.asarray(scale / 127 if name.endswith(".SCB") else scale, dtype=np.float32)
-    if factor.size == 1:
-        return stored * factor.reshape(())
-    factor = factor.reshape(factor.shape[0], -1)
-    rows, columns = (-(-size // count) for size, count in zip(stored.shape, factor.shape, strict=True))
-    if -(-stored.shape[0] // rows) != factor.shape[0] or -(-stored.shape[1] // columns) != factor.shape[1]:
-        raise Malformed(f"{visible(name)} {factor.shape} does not fit a weight of {stored.shape}.")
-    spread = np.repeat(np.repeat(factor, rows, 0)[: stored.shape[0]], columns, 1)[:, : stored.shape[1]]
-    return np.asarray(stored * spread)
+    factor = factor.reshape(factor.shape[0] if factor.ndim else 1, -1)
+    for axis, (size, count) in enumerate(zip(stored.shape, factor.shape, strict=True)):
+        # Blocks are powers of two where the last one is not full.
+        block = size // count if size % count == 0 else 1 << (-(-size // count) - 1).bit_length()
+        if -(-size // block) != count:
+            raise Malformed(f"{visible(name)} {scale.shape} does not fit a weight of {stored.shape}.")
+        factor = np.repeat(factor, block, axis).take(range(size), axis)
+    return np.asarray(stored * factor)
+
+
+def _missing(shard: Path) -> NotFound:
+    return NotFound(f"The shard {visible(shard.name)} is missing.", "Download it again.")
 
 
 def _weight_map(index: Path) -> dict[str, Path]:
