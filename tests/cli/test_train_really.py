@@ -55,11 +55,8 @@ def events(run: Path, kind: str) -> list[dict[str, object]]:
 
 def test_ctrl_c_saves_a_checkpoint_from_which_resume_goes_on_to_the_end(run, lorabench):
     terminal = Terminal("train", run)
-    for stage in (
-        "preflight",
-        "loading",
-    ):  # each with its own patience: importing takes long
-        terminal.wait_for(stage)
+    for sign in ("preflight", " parameters ("):  # each with its own patience: importing takes long
+        terminal.wait_for(sign)
     terminal.wait_until(lambda: re.search(r"training ━.* \d+/60  loss", terminal.shown), "a step")
     terminal.type("\x03")
     assert terminal.close() == 0, terminal.shown
