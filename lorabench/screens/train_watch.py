@@ -51,6 +51,7 @@ class RunWatch:
         owner, stop_asked = read_owner(self.folder), stop_requested(self.folder)
         events = self._follower.read(CHUNK_BYTES)
         with self.busy:
+            before = (self.activity, self._live)
             self.owner, self.stop_asked = owner, stop_asked
             warned = self.record.warning_count
             for event in events:
@@ -64,8 +65,9 @@ class RunWatch:
                 self._add_what_others_wrote()
             self.caught_up = not events
             self._live = self._live or self.caught_up
-            self.changed = self.changed or bool(events) or new_output
             self._abandoned = self.caught_up and (owner is None or owner.alive is False)
+            told = (self.activity, self._live) != before
+            self.changed = self.changed or bool(events) or new_output or told
         return bool(events)
 
     def _add_what_others_wrote(self) -> None:

@@ -158,6 +158,15 @@ async def test_a_run_whose_trainer_is_gone_says_so(new: Path) -> None:
         assert app.screen is screen
 
 
+async def test_a_trainer_that_dies_while_one_watches_is_missed(new: Path) -> None:
+    app = app_on(new.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        with take_lock(new), begin(new, steps=5):
+            await watch(pilot, new)
+            await sees(pilot, "● training")
+        await sees(pilot, "✘ gone", "its trainer ended without a word")
+
+
 async def test_a_run_on_another_machine_says_where(new: Path) -> None:
     lock = {"host": "gpu-7", "pid": 4711, "since": 1.0, "boot": "other"}
     (new / LOCK_FILE).write_text(json.dumps(lock))
