@@ -7,7 +7,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Group
@@ -31,17 +30,18 @@ EXTREME = 12
 
 
 class AuditDialog(ModalScreen[None]):
-    """Runs the audit of a run.yaml while it is open; closing it ends the audit."""
+    """Runs the audit of a configuration, saved or not, while it is open; closing it ends the audit."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,a", "dismiss", "close", id="audit.close"),
         Binding("y", "copy", "copy", id="audit.copy"),
     ]
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
-        self.path = path
+        self.text = text
         self.report: dict[str, Any] | None = None
+        self.child: asyncio.subprocess.Process | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog audit") as dialog:
@@ -61,9 +61,11 @@ class AuditDialog(ModalScreen[None]):
 
     async def run_audit(self) -> None:
         """Start the child, wait for it, and show its report or why there is none."""
-        command = [sys.executable, "-P", "-m", "lorabench", "audit", str(self.path), "--json"]
-        with tempfile.TemporaryFile() as log:
-            child = await asyncio.create_subprocess_exec(
+        with tempfile.NamedTemporaryFile(suffix=".yaml") as file, tempfile.TemporaryFile() as log:
+            file.write(self.text.encode())
+            file.flush()
+            command = [sys.executable, "-P", "-m", "lorabench", "audit", file.name, "--json"]
+            child = self.child = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -75,6 +77,7 @@ class AuditDialog(ModalScreen[None]):
             finally:
                 if child.returncode is None:
                     child.kill()
+                    await child.wait()
             log.seek(0)
             told = log.read().decode(errors="replace").split("\n")
         if child.returncode in (0, 1) and output:
@@ -106,8 +109,11 @@ class AuditDialog(ModalScreen[None]):
 
     @on(OptionList.OptionHighlighted)
     def explain(self) -> None:
-        """Say all of the finding under the cursor."""
-        self.query_one("#audit-explanation", Static).update(self.query_one(FindingList).explanation())
+        """Say what the finding under the cursor has to say besides its line."""
+        finding = self.query_one(FindingList).current
+        detail = finding.detail if finding is not None else ""
+        lines = "\n".join(visible(line) for line in detail.splitlines())
+        self.query_one("#audit-explanation", Static).update(Text(lines))
 
     def action_copy(self) -> None:
         """Put the findings on the clipboard."""

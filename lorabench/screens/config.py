@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher, OptionList, Static, TextArea
 
 from lorabench.errors import LorabenchError
 from lorabench.screens.add_field import AddFieldDialog
+from lorabench.screens.audit import AuditDialog
 from lorabench.screens.config_file import ConfigFile
 from lorabench.screens.mask import ROWS, MaskDialog
 from lorabench.screens.preflight_client import Answered, Crashed, PreflightClient
@@ -43,7 +44,8 @@ preflight: what would happen if this ran. It follows as you type.
 - The lines at the bottom explain the field or the finding under the cursor.
 
 `e` shows the YAML: comments, the order of keys and keys that lorabench does not know stay as they are.
-`m` shows the rows as the trainer will see them, with the tokens that it learns from.
+`m` shows the rows as the trainer will see them, with the tokens that it learns from. `a` takes a few steps
+and says whether the change applied to the weights is the one asked for; `+` adds any other field of TRL.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "write", "save run.yaml", id="config.write", tooltip="save it", priority=True),
@@ -51,7 +53,8 @@ preflight: what would happen if this ran. It follows as you type.
         Binding("t", "train", "train", id="config.train", tooltip="save the configuration and train it"),
         Binding("m", "mask", "loss mask", id="config.mask", tooltip="rows as the trainer will see them"),
         Binding("e", "yaml", "YAML", id="config.yaml", tooltip="edit the YAML itself; esc comes back"),
-        Binding("a", "add", "add field", show=False, id="config.add", tooltip="any other field of TRL"),
+        Binding("a", "audit", "audit", show=False, id="config.audit", tooltip="audit some steps' updates"),
+        Binding("plus", "add", "add field", show=False, id="config.add", tooltip="any other field of TRL"),
         Binding("u", "undo", "undo", show=False, id="config.undo", tooltip="take the last change back"),
         Binding("y", "copy", "copy", show=False, id="config.copy", tooltip="copy this finding"),
     ]
@@ -104,7 +107,7 @@ preflight: what would happen if this ran. It follows as you type.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey the keys that need an open file."""
-        needs_file = {"write", "train", "mask", "yaml", "add", "undo"}
+        needs_file = {"write", "train", "audit", "mask", "yaml", "add", "undo"}
         return (
             None if self.file is None and action in needs_file else super().check_action(action, parameters)
         )
@@ -241,6 +244,10 @@ preflight: what would happen if this ran. It follows as you type.
         """Train what is configured here."""
         self.workbench.train_run(self.config.path)
 
+    def action_audit(self) -> None:
+        """Take some steps as configured here, and compare what was applied with what was asked for."""
+        self.app.push_screen(AuditDialog(self.config.text))
+
     def action_panel(self) -> None:
         """Go from the form or the YAML to the findings, or back."""
         findings = self.query_one(FindingList)
@@ -261,11 +268,8 @@ preflight: what would happen if this ran. It follows as you type.
             area.focus()
             return
         if self.config.broken:
-            self.notify(
-                f"The form needs YAML that can be read. {self.config.broken}",
-                severity="warning",
-                markup=False,
-            )
+            why = f"The form needs YAML that can be read. {self.config.broken}"
+            self.notify(why, severity="warning", markup=False)
             return
         views.current = "form"
         self.build()

@@ -17,7 +17,9 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
+from lorabench.runs.history import RUN_FILE
 from lorabench.runs.requests import request_checkpoint, request_stop
+from lorabench.screens.audit import AuditDialog
 from lorabench.screens.dialogs import ChoiceDialog
 from lorabench.screens.train_behind import loss_behind, runs_with_loss
 from lorabench.screens.train_status import RunStatus, clock, findings_text
@@ -57,7 +59,8 @@ A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; 
 - **Log**: follows the newest line until you scroll. `/` searches, `n` and `N` go from match to match, `f`
   shows only the lines that match, `end` follows again.
 
-`x` asks the trainer to save and stop at its next step, `k` to save a checkpoint. Leaving stops nothing.
+`x` asks the trainer to save and stop at its next step, `k` to save a checkpoint. Leaving stops nothing. `a`
+takes a few steps beside the run, and says whether the change applied to the weights is the one asked for.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "freeze", "freeze", id="train.freeze", tooltip="freeze the view; again goes on"),
@@ -65,13 +68,9 @@ A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; 
         Binding("x", "stop", "stop", id="train.stop", tooltip="save and stop at the next step; asks first"),
         Binding("t", "train", "train", show=False, id="train.train", tooltip="train this run, or go on"),
         Binding(
-            "T",
-            "train_anyway",
-            "train anyway",
-            show=False,
-            id="train.anyway",
-            tooltip="train in spite of the preflight's errors",
+            "T", "train_anyway", "train anyway", show=False, id="train.anyway", tooltip="in spite of errors"
         ),
+        Binding("a", "audit", "audit", show=False, id="train.audit", tooltip="audit some steps' updates"),
         Binding("enter", "open", "layers", show=False, id="train.open", tooltip="open the run's adapter"),
         Binding("slash", "filter", "search", key_display="/", id="train.search", tooltip="search the log"),
         Binding("o", "behind", "behind", show=False, id="train.behind", tooltip="another run's loss behind"),
@@ -239,6 +238,18 @@ A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; 
             self.workbench.train_run(self.watched.folder, override=True)
         else:
             self.notify("The preflight has not stopped this run.", markup=False)
+
+    def action_audit(self) -> None:
+        """Take some steps as this run is configured, and compare what was applied with what was asked for."""
+        path = self.watched.folder / RUN_FILE if self.watched is not None else None
+        try:
+            text = "" if path is None else path.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            text = ""
+        if text:
+            self.app.push_screen(AuditDialog(text))
+        else:
+            self.notify("There is no run.yaml to audit here.", severity="warning", markup=False)
 
     def action_open(self) -> None:
         """Open the adapter that the run has saved."""

@@ -125,7 +125,7 @@ async def test_without_a_configuration_the_screen_says_how_to_get_one(tmp_path: 
         await until(pilot, lambda: isinstance(app.screen, BenchScreen) and app.screen.begun)
         await pilot.press("2")
         await until(pilot, lambda: "No configuration is open" in text_of(app))
-        await pilot.press("m", "e", "ctrl+s", "a", "u", "tab", "enter", "y")
+        await pilot.press("m", "e", "ctrl+s", "a", "plus", "u", "tab", "enter", "y")
         assert isinstance(app.screen, ConfigScreen)
 
 
@@ -265,7 +265,7 @@ async def test_another_field_of_trl_is_found_by_its_name_and_added(app: Lorabenc
     async with app.run_test(size=(120, 36)) as pilot:
         await open_config(pilot, run_yaml)
         await until(pilot, lambda: app.config_file is not None and bool(app.config_file.more))
-        await pilot.press("a", *"neft")
+        await pilot.press("plus", *"neft")
         await until(pilot, lambda: "noise on the embeddings" in text_of(app))
         await pilot.press("enter")
         await until(pilot, lambda: "neftune_noise_alpha" in form(app).lines.names)
