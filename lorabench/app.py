@@ -61,6 +61,12 @@ def _spectra() -> Screen[None]:
     return SpectraScreen()
 
 
+def _base() -> Screen[None]:
+    from lorabench.screens.base import BaseScreen
+
+    return BaseScreen()
+
+
 class LorabenchApp(TerminalApp):
     """The workbench on one folder."""
 
@@ -73,6 +79,7 @@ class LorabenchApp(TerminalApp):
         "train": _train,
         "layers": _layers,
         "spectra": _spectra,
+        "base": _base,
     }
     # Textual's own annotation of these two is no ClassVar to a type checker.
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
@@ -83,6 +90,7 @@ class LorabenchApp(TerminalApp):
         Binding("3", "show('train')", "Train", show=False, id="app.train", tooltip="the run, live"),
         Binding("4", "show('layers')", "Layers", show=False, id="app.layers", tooltip="the table of layers"),
         Binding("5", "show('spectra')", "Spectra", show=False, id="app.spectra", tooltip="the pictures"),
+        Binding("6", "show('base')", "Base", show=False, id="app.base", tooltip="against the base model"),
         Binding("q", "quit", "quit", id="app.quit"),
         Binding("d", "detach", "detach", show=False, id="app.detach", tooltip="quit; the run trains on"),
         # A key here, a signal where the terminal is not raw: both stop the run.

@@ -18,9 +18,12 @@ TABS = (
     ("train", "3", "Train"),
     ("layers", "4", "Layers"),
     ("spectra", "5", "Spectra"),
+    ("base", "6", "Base"),
 )
-# The name of the program and the tabs, each with a blank at either side, and the place's own two blanks.
-TAKEN = len(" lorabench ") + sum(len(f" {key} {title} ") for _, key, title in TABS) + 2
+# The tabs, each with a blank at either side, and the place's own two blanks; the program's name beside them.
+TAKEN = sum(len(f" {key} {title} ") for _, key, title in TABS) + 2
+BRAND = len(" lorabench ")
+NARROW = 100
 
 
 class TopLine(Horizontal):
@@ -58,7 +61,9 @@ class TopLine(Horizontal):
 
     def paint(self) -> None:
         """Fit the run that goes on, then folder and adapter, then the device into what the tabs leave."""
-        room = max(10, self.size.width - TAKEN)
+        brand = self.query_one("#brand")
+        brand.display = self.size.width >= NARROW  # which program this is, one knows; not so which folder
+        room = max(10, self.size.width - TAKEN - BRAND * brand.display)
         running = shorten(f"● {visible(self.running)}", room - 1) if self.running else ""
         going_on = self.query_one("#running", Static)
         going_on.display = bool(running)
