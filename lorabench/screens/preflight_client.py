@@ -115,6 +115,8 @@ class PreflightClient:
                     self._pass_on(json.loads(line))
             finally:
                 self.process = None
+                if process.stdin is not None:
+                    process.stdin.close()
                 if process.returncode is None:
                     process.kill()
                 await process.wait()

@@ -15,9 +15,9 @@ from lorabench.screens.bench import BenchScreen
 PATIENCE = 400
 
 
-async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
-    """Let the app go on until this holds."""
-    for _ in range(PATIENCE):
+async def until(pilot: Pilot[None], holds: Callable[[], bool], patience: int = PATIENCE) -> None:
+    """Let the app go on until this holds; `patience` counts fiftieths of a second at least."""
+    for _ in range(patience):
         if holds():
             await pilot.pause()
             return

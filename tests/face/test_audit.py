@@ -18,6 +18,8 @@ from lorabench.training.config.run_config import RunConfig
 from lorabench.widgets.finding_list import FindingList
 from tests.face.looking import text_of, until
 
+TRAINING = 6000
+
 
 @pytest.fixture
 def run_yaml(tmp_path: Path) -> Path:
@@ -43,7 +45,7 @@ async def test_the_audit_of_a_run_shows_findings_and_numbers(run_yaml: Path) -> 
     async with app.run_test(size=(120, 36)) as pilot:
         dialog = await open_audit(app, pilot, run_yaml)
         assert "nothing is saved" in text_of(app)
-        await until(pilot, lambda: dialog.report is not None)
+        await until(pilot, lambda: dialog.report is not None, TRAINING)
         await until(pilot, lambda: "all 24 tensors that moved did so" in text_of(app))
         assert "Between gradient and update" in text_of(app)
         await pilot.press("escape")
@@ -59,7 +61,7 @@ async def test_a_run_that_cannot_be_built_is_a_sentence(run_yaml: Path) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         dialog = await open_audit(app, pilot, run_yaml)
         findings = dialog.query_one(FindingList)
-        await until(pilot, lambda: any(at and at.level == "error" for at in findings.shown))
+        await until(pilot, lambda: any(at and at.level == "error" for at in findings.shown), TRAINING)
         assert "/nowhere/[bold]model" in text_of(app)
         assert "Traceback" not in text_of(app)
         assert str(dialog.query_one("#audit-numbers", Static).render()) == ""
