@@ -18,7 +18,7 @@ from lorabench.screens.work_screen import WorkScreen, Writer
 from lorabench.spectra.base_analysis import Comparison, problems
 from lorabench.spectra.base_columns import SHOWN_COLUMNS, BaseColumn, to_csv, to_json
 from lorabench.spectra.correlation import correlate
-from lorabench.text import human_duration, visible
+from lorabench.text import human_duration, shorten, visible
 from lorabench.widgets import base_plots
 from lorabench.widgets.layer_table import before_depth, short_module, two_lines
 from lorabench.widgets.plot import Plot
@@ -114,11 +114,13 @@ direction. `enter` shows the spectrum of ΔW.
         work, line = self.work, Text(no_wrap=True, overflow="ellipsis")
         if work.adapter is None:
             return line.append("No adapter is open: press 1 and choose one.")
-        line.append(visible(work.adapter.name), "bold").append(" against ")
         base = work.analysis.base.folder if work.analysis else work.adapter.base_model
-        line.append(visible(base or "a base model that it does not name"), "bold")
-        line.append(f"   {self.progress_text()}")
-        return line
+        progress = f"   {self.progress_text()}"
+        name, against = visible(work.adapter.name), " against "
+        room = self.size.width - 2 - len(name) - len(against) - len(progress)
+        line.append(name, "bold").append(against)
+        line.append(shorten(visible(base or "a base model that it does not name"), max(room, 12)), "bold")
+        return line.append(progress)
 
     def progress_text(self) -> str:
         """Say how many layers are compared, with a bar and the time left while it goes on."""
@@ -134,7 +136,7 @@ direction. `enter` shows the spectrum of ΔW.
             left = work.seconds_left
             time_left = "" if left is None else f"  {human_duration(left)} left"
             return f"{'━' * full}{'╌' * (BAR - full)} {counts}{time_left}"
-        return f"{counts}   press c to compute the others" if work.analysis.left() else counts
+        return f"{counts}   c computes the others" if work.analysis.left() else counts
 
     def facts(self) -> list[str]:
         """Return the correlations, or why there are none."""
