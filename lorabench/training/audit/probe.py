@@ -37,6 +37,8 @@ _QUIET = {
     "save_strategy": "no",
     "eval_strategy": "no",
     "logging_strategy": "no",
+    "load_best_model_at_end": False,
+    "push_to_hub": False,
     "report_to": "none",
     "disable_tqdm": True,
 }

@@ -150,6 +150,30 @@ def test_all_factors_together_explain_the_update(configured: Configured) -> None
     assert values["clipping"] == pytest.approx(clip_factor(steps[1]))
 
 
+def test_momentum_is_explained_and_is_no_plain_step(configured: Configured) -> None:
+    def give_momentum(trainer: Any) -> None:
+        trainer.create_optimizer()
+        for group in trainer.optimizer.param_groups:
+            group["momentum"], group["nesterov"] = 0.9, True
+
+    steps = recorded(configured(learning_rate=0.1), steps=3, prepare=give_momentum)
+    assert [finding.level for finding in own_findings(steps)] == ["ok"]
+    assert next(probe_findings(steps)).level == "error"  # Δθ is more than −lr·g
+
+
+def test_an_optimizer_with_another_rule_stands_as_measured(configured: Configured) -> None:
+    (finding,) = own_findings(recorded(configured(optim="adafactor", learning_rate=0.01)))
+    assert (finding.level, "Adafactor" in finding.message) == ("warning", True)
+
+
+def test_the_audit_saves_nothing_whatever_the_run_would(configured: Configured) -> None:
+    saving = {"load_best_model_at_end": True, "save_strategy": "steps", "eval_strategy": "steps"}
+    config = configured(**saving, save_steps=1, eval_steps=1, dataset_test_split="train")
+    report = audit(config, steps=1)
+    assert report.findings[0].level == "ok"
+    assert [path.name for path in config.folder.iterdir()] == ["run.yaml"]
+
+
 def explain(steps: list[Step], names: set[str]) -> None:
     assert [finding.level for finding in own_findings(steps)] == ["ok"]
     report = step_report(
