@@ -23,14 +23,15 @@ EPSILON = 0.5
 class BaseFacts:
     """What is known of W once for all adapters: its singular values, the fit, and its TOP leading directions.
 
-    `left` has shape (out, k) and `right` (in, k), float64, orthonormal columns, k = min(TOP, out, in).
+    `left` has shape (out, k) and `right` (in, k), k = min(TOP, out, in), with orthonormal columns, rounded to
+    float32: what is kept on disk gives the same numbers as what was just computed.
     """
 
     shape: tuple[int, int]
     singular_values: Float64Array
     fit: PowerLaw | None
-    left: Float64Array
-    right: Float64Array
+    left: FloatArray
+    right: FloatArray
 
     def spectrum(self) -> WeightSpectrum:
         """Return W's spectrum."""
@@ -87,6 +88,7 @@ def measure_base(weight: FloatArray, product: Float64Array) -> BaseFacts:
     sigma = np.sqrt(np.where(values > 0, values, np.inf))
     wide = _is_wide(weight)
     others = times(weight.T if wide else weight, vectors) / sigma
+    vectors, others = vectors.astype(np.float32), others.astype(np.float32)
     left, right = (vectors, others) if wide else (others, vectors)
     spectrum, fit = _spectrum(weight, product)
     return BaseFacts((weight.shape[0], weight.shape[1]), spectrum, fit, left, right)

@@ -53,19 +53,19 @@ class BaseCache:
                 shape=(told["shape"][0], told["shape"][1]),
                 fit=_fit(told["fit"]),
                 singular_values=arrays["singular_values"],
-                left=arrays["left"].astype(np.float64),
-                right=arrays["right"].astype(np.float64),
+                left=arrays["left"],
+                right=arrays["right"],
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
 
     def keep_facts(self, key: str, facts: BaseFacts) -> None:
-        """Keep what is known of a weight; its leading directions in float32."""
+        """Keep what is known of a weight."""
         told = {"shape": facts.shape, "fit": None if facts.fit is None else asdict(facts.fit)}
         arrays: dict[str, npt.NDArray[Any]] = {
             "singular_values": np.ascontiguousarray(facts.singular_values),
-            "left": np.ascontiguousarray(facts.left, dtype=np.float32),
-            "right": np.ascontiguousarray(facts.right, dtype=np.float32),
+            "left": np.ascontiguousarray(facts.left),
+            "right": np.ascontiguousarray(facts.right),
         }
 
         def write(path: Path) -> None:
