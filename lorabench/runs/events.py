@@ -127,6 +127,30 @@ class Follower:
                 yield event
 
 
+def last_of_kind(path: Path, kind: str) -> tuple[int, Event] | None:
+    """Return where the last event of a kind starts in a file, and the event; None where there is none.
+
+    Reads the file from its end, part by part.
+    """
+    wanted = f'"kind": "{kind}"'.encode()
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - MOST_BYTES)
+            # A line that begins in this part may name its kind in the next.
+            chunk = os.pread(file.fileno(), end - start + _KIND_WITHIN, start)
+            at = chunk.rfind(wanted)
+            while at >= 0:
+                line_start = chunk.rfind(b"\n", 0, at) + 1
+                file.seek(start + line_start)
+                event = parse_event(file.readline(LONGEST_LINE)) if line_start or not start else None
+                if event is not None and event.get("kind") == kind:
+                    return start + line_start, event
+                at = chunk.rfind(wanted, 0, at)
+            end = start
+    return None
+
+
 def parse_event(line: bytes) -> Event | None:
     """Return the event in a line, or None where it holds none."""
     if not line.strip():

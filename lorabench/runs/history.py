@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from lorabench.runs.checkpoints import TRAINER_STATE_FILE
-from lorabench.runs.events import EVENTS_FILE, Event, Follower
+from lorabench.runs.events import EVENTS_FILE, Event, Follower, last_of_kind
 from lorabench.runs.lock import Owner, read_owner
 from lorabench.runs.record import ENDINGS, RunRecord
 from lorabench.runs.trainer_state import events_of_checkpoints
@@ -21,7 +21,7 @@ State = Literal["configured", "training", "unfinished", "finished", "stopped", "
 
 RUN_FILE = "run.yaml"
 
-# A longer events file is read at both ends only: enough for its start, its end and its last losses.
+# Of a longer events file only the newest start and the end are read: enough for the state and its last losses.
 WHOLE_FILE_BYTES = 300_000
 END_BYTES = 120_000
 # What is long or many and says nothing of state, step and loss.
@@ -132,9 +132,14 @@ def _integer(value: object) -> int | None:
 
 def _events(path: Path) -> Iterator[Event]:
     size = path.stat().st_size
-    follower = Follower(path, without=PASSED_OVER)
+    offset = 0
     if size > WHOLE_FILE_BYTES:
-        yield from follower.read(END_BYTES)
-        follower = Follower(path, size - END_BYTES, PASSED_OVER)
+        at, started = last_of_kind(path, "started") or (0, {})
+        resumes = started.get("resumed_step") is not None
+        yield from Follower(path, 0 if resumes else at, PASSED_OVER).read(END_BYTES)
+        if resumes:
+            yield started
+        offset = max(size - END_BYTES, at)
+    follower = Follower(path, offset, PASSED_OVER)
     while events := follower.read():
         yield from events

@@ -43,6 +43,7 @@ class RunRecord:
         self.findings: list[dict[str, Any]] = []
         self.warnings.clear()
         self.warning_count = 0
+        self.device: Event = {}
 
     def _begin_record(self) -> None:
         self.started: Event = {}
@@ -51,7 +52,6 @@ class RunRecord:
         self.epoch: float | None = None
         self.series: dict[str, Series] = {}
         self.norms = Series()
-        self.device: Event = {}
         self.spectra: Event | None = None
         self.spectra_before: Event | None = None
         self.update: Event | None = None

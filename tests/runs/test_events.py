@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lorabench.runs.events import EVENTS_FILE, EventWriter, Follower
+from lorabench.runs import events as events_module
+from lorabench.runs.events import EVENTS_FILE, EventWriter, Follower, last_of_kind
 from lorabench.runs.lock import read_owner, take_lock
 
 
@@ -177,3 +178,23 @@ def test_a_closed_writer_says_so(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         writer.write("log")
+
+
+@pytest.mark.parametrize("part", [60, 100, 101, 2**20])
+def test_the_last_event_of_a_kind_is_found_from_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(events_module, "MOST_BYTES", part)
+    path = tmp_path / EVENTS_FILE
+    path.touch()
+    assert last_of_kind(path, "started") is None
+    with EventWriter(tmp_path) as writer:
+        writer.write("started", step=1)
+        writer.write("warning", text="x" * 300)
+        writer.write("started", step=2, text="y" * 500)
+        writer.write("warning", text="z" * 90, said={"kind": "started"})
+    lines = path.read_bytes().splitlines(keepends=True)
+    found = last_of_kind(path, "started")
+    assert found is not None
+    assert (found[0], found[1]["step"]) == (len(lines[0]) + len(lines[1]), 2)
+    assert last_of_kind(path, "finished") is None

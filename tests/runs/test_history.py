@@ -131,6 +131,29 @@ def test_a_long_events_file_is_read_at_both_ends(tmp_path: Path, monkeypatch: py
     assert len(found.losses) < 200
 
 
+@pytest.mark.parametrize(
+    ("again", "first"), [({"total_steps": 900}, 1), ({"total_steps": 900, "resumed_step": 400}, 1)]
+)
+def test_a_long_events_file_is_read_from_its_newest_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: dict[str, int], first: int
+) -> None:
+    monkeypatch.setattr(history, "WHOLE_FILE_BYTES", 10_000)
+    monkeypatch.setattr(history, "END_BYTES", 2_000)
+    resumed = again.get("resumed_step", 0)
+    events = [
+        {"kind": "started", "total_steps": 400},
+        *(log(i, 2.0) for i in range(1, 401)),
+        {"kind": "started", **again},
+        *(log(i, 1.0) for i in range(resumed + 1, 852)),
+    ]
+    write_events(tmp_path, *events)
+    found = read_history(tmp_path)
+    assert found is not None
+    assert (found.step, found.total_steps) == (851, 900)
+    assert found.losses[0] == (1, 2.0 if resumed else 1.0)
+    assert found.losses[-1] == (851, 1.0)
+
+
 @pytest.mark.parametrize(("total", "state"), [(90, "finished"), (120, "unfinished")])
 def test_a_run_of_another_tool_is_told_by_its_newest_checkpoint(
     tmp_path: Path, total: int, state: str

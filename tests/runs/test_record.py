@@ -68,6 +68,13 @@ def test_every_number_of_log_eval_and_device_is_a_curve() -> None:
     assert made.device["memory_used"] == 5
 
 
+def test_the_device_s_state_before_the_start_is_kept_and_an_earlier_attempt_s_is_not() -> None:
+    made = record(stage("preflight"), {"kind": "device", "memory_used": 5}, START)
+    assert made.device["memory_used"] == 5
+    made.add(stage("preflight"))
+    assert made.device == {}
+
+
 def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint() -> None:
     before = [log(step, 10.0 - step) for step in range(1, 9)]
     made = record(
