@@ -21,7 +21,7 @@ State = Literal["configured", "training", "unfinished", "finished", "stopped", "
 
 RUN_FILE = "run.yaml"
 
-# Of a longer events file only the newest start and the end are read: enough for the state and its last losses.
+# Of a longer one only the newest start and the end are read: enough for its state and its last losses.
 WHOLE_FILE_BYTES = 300_000
 END_BYTES = 120_000
 # What is long or many and says nothing of state, step and loss.

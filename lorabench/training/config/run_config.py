@@ -152,6 +152,11 @@ class RunConfig:
         """Say whether the file sets this field."""
         return name in self.values or name in self.lora_extra or (name == "precision" and name in self._ours)
 
+    @property
+    def own_names(self) -> frozenset[str]:
+        """The fields in the file, without those whose old names are TRL's own: nobody should change these."""
+        return frozenset(self.values) - _SAME_NOW.keys()
+
     def set(self, name: str, value: Any) -> None:
         """Set a field; None removes it where None is its default, or where no field has this name.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,24 @@ from lorabench.text import visible
 _LIBRARIES = ("transformers", "trl", "peft", "datasets", "accelerate", "torch", "huggingface_hub")
 _MOST_TEXTS = 1_000
 _MOST_CHARACTERS = 2_000
+_DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 Tell = Callable[[str, str], object]
 
 
 @contextmanager
-def overheard(tell: Tell) -> Iterator[None]:
-    """Call `tell(text, source)` for each Python warning and each log record from WARNING on, once a text."""
+def overheard(tell: Tell, names: Collection[str] = ()) -> Iterator[None]:
+    """Call `tell(text, source)` for each Python warning and each log record from WARNING on, once a text.
+
+    Of the deprecations only those that mention one of `names` are told: nobody here can mend the others.
+    """
     listener = _Listener(tell)
     loggers = [logging.getLogger(name) for name in (None, *_LIBRARIES)]
     shown = warnings.showwarning
 
     def show(message: Any, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
-        listener.hear(str(message), f"{category.__name__} in {_package(filename)}")
+        if not issubclass(category, _DEPRECATIONS) or _words(str(message)).intersection(names):
+            listener.hear(str(message), f"{category.__name__} in {_package(filename)}")
         shown(message, category, filename, *rest, **more)
 
     for logger in loggers:
@@ -71,6 +77,10 @@ class _Listener(logging.Handler):
         if text not in self._told and len(self._told) < _MOST_TEXTS:
             self._told.add(text)
             self._tell(text, source)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
 
 
 def _package(filename: str) -> str:

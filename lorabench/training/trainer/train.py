@@ -75,7 +75,7 @@ def train(
         except OSError as error:
             return Outcome("refused", "refused", f"The output folder cannot be used: {visible(error)}")
         stack.enter_context(_environment(config))
-        stack.enter_context(overheard(events.warn))
+        stack.enter_context(overheard(events.warn, config.own_names))
         run = _Run(config, file, events, stopping or threading.Event(), place)
         return run.go(lock.taken_over if lock else None, resume=resume, override=override)
 

@@ -24,6 +24,8 @@ from lorabench.runs.device import Meters
 from lorabench.runs.lock import read_owner, take_lock
 from lorabench.runs.record import RunRecord
 from lorabench.runs.requests import request_checkpoint, request_stop, stop_requested
+from lorabench.training.config.presets import new_run
+from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer import callback as callback_module
 from lorabench.training.trainer import meters
 from lorabench.training.trainer.thread import TrainingThread
@@ -354,6 +356,32 @@ def test_warnings_and_what_the_libraries_log_are_events_once(
     for text in ("a python warning", "a library's warning", "an error in two lines"):
         assert texts.count(text) == 1
     assert "not this one" not in texts
+
+
+@pytest.mark.filterwarnings("always::FutureWarning")
+def test_a_new_run_trains_without_a_warning(tmp_path: Path) -> None:
+    config = RunConfig.load(new_run(tmp_path / "run"))
+    config.apply({"max_steps": 2, "warmup_steps": 0})
+    config.save()
+    with pytest.warns(FutureWarning, match="gradient_checkpointing"):  # as it is printed in output.log
+        assert train(tmp_path / "run").state == "finished"
+    assert warnings_of(tmp_path / "run") == []
+
+
+@pytest.mark.filterwarnings("always::FutureWarning")
+def test_of_the_deprecations_those_of_the_file_s_own_fields_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn() -> None:
+        warnings.warn("`lora_r` is deprecated: use `rank`", FutureWarning, stacklevel=1)
+        warnings.warn("`lora_rank` is deprecated", FutureWarning, stacklevel=1)
+
+    at_step(monkeypatch, 1, warn)
+    with pytest.warns(FutureWarning, match="`lora_rank`"):
+        train(run_file(tmp_path, max_steps=1))
+    assert [text for text in warnings_of(tmp_path / "run") if "deprecated" in text] == [
+        "`lora_r` is deprecated: use `rank`"
+    ]
 
 
 def test_an_evaluation_is_an_event(tmp_path: Path) -> None:
