@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorabench.cli.trainers import start_process, start_thread
+from lorabench.cli import trainers
 from lorabench.terminal.parent import detach
 from lorabench.terminal.terminal import Terminal
 from lorabench.text import visible
@@ -52,7 +52,7 @@ def _app(path: Path | None, options: Options, terminal: Terminal) -> LorabenchAp
     return LorabenchApp(
         start if start.is_dir() else start.parent,
         None if start.is_dir() else start,
-        start=start_process if options.own_process else start_thread,
+        start=trainers.start,
         own_process=options.own_process,
         terminal=terminal,
         refresh_seconds=options.refresh_seconds,

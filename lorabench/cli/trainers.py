@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from lorabench.training.trainer.thread import TrainingThread
 
 
+def start(
+    path: Path, *, resume: bool | None, override: bool, own_process: bool
+) -> ThreadTrainer | ProcessTrainer:
+    """Begin to train in a thread of this process, or in a process of its own."""
+    if own_process:
+        return start_process(path, resume=resume, override=override)
+    return start_thread(path, resume=resume, override=override)
+
+
 def start_thread(path: Path, *, resume: bool | None, override: bool) -> ThreadTrainer:
     """Begin to train in a thread of this process."""
     from lorabench.training.trainer.thread import TrainingThread
@@ -23,7 +32,7 @@ def start_process(path: Path, *, resume: bool | None, override: bool) -> Process
     """Begin to train in a process that shares nothing with this one but the run's folder."""
     from lorabench.training.trainer.launch import launch
 
-    process = launch(path, resume=resume, override=override, accelerate=None, processes=None)
+    process = launch(path, resume=resume, override=override)
     return ProcessTrainer(path.parent, process)
 
 

@@ -39,14 +39,15 @@ class Trainer(Protocol):
 class StartTraining(Protocol):
     """Begin to train a configuration: True resumes, False begins anew, None does what the file says."""
 
-    def __call__(self, path: Path, *, resume: bool | None, override: bool) -> Trainer: ...
+    def __call__(self, path: Path, *, resume: bool | None, override: bool, own_process: bool) -> Trainer: ...
 
 
 class Training:
     """The training that this workbench has begun, and the questions before and after.
 
     `fail` shows why a training cannot be begun. `terminal` is the one whose log is the run's output while a
-    thread of this process trains; a run in a process of its own (`own_process`) writes its log itself.
+    thread of this process trains; a run in a process of its own writes its log itself. All are begun so with
+    `own_process`, and else those whose file asks for what only `accelerate launch` can give.
     """
 
     def __init__(
@@ -61,7 +62,8 @@ class Training:
         self._fail = fail
         self._start = start
         self._terminal = terminal
-        self.own_process = own_process
+        self._own_process = own_process
+        self._thread = False
         self.folder = Path()
         self.trainer: Trainer | None = None
         self.stopping = False
@@ -75,7 +77,7 @@ class Training:
     @property
     def begun_here(self) -> Trainer | None:
         """What was begun last to train in this very process; it may have ended."""
-        return None if self.own_process else self.trainer
+        return self.trainer if self._thread else None
 
     @property
     def here(self) -> Trainer | None:
@@ -108,9 +110,11 @@ class Training:
             self._fail(LorabenchError(f"{visible(error.filename)}: {error.strerror}."))
 
     def _begin(self, path: Path, override: bool, resume: bool | None, then: Callable[[Path], None]) -> None:
+        from lorabench.training.config.launching import launcher_fields
         from lorabench.training.config.run_config import RunConfig
 
-        folder = RunConfig.load(path).folder
+        config = RunConfig.load(path)
+        folder = config.folder
         if self.goes_on and folder == self.folder:
             then(folder)
             return
@@ -120,22 +124,30 @@ class Training:
             return
         if self._start is None:
             raise LorabenchError("This workbench was opened without a trainer: it can watch runs only.")
-        if self.goes_on and not self.own_process:
+        launcher = launcher_fields(config)
+        thread = not (self._own_process or launcher)
+        if self.here is not None or (thread and self.goes_on):
             raise LorabenchError(
                 f"{self.name} trains in this workbench already, and there is room for one.",
                 f"Stop it, wait for it, or train this one with: lorabench train {visible(folder)} --detach",
             )
+
+        def go_on(resume: bool | None) -> None:
+            self._run(path, folder, resume, override, thread)
+            if launcher and not self._own_process:
+                names = visible(" and ".join(launcher))
+                self._app.notify(f"It trains in processes of its own: its file sets {names}.", markup=False)
+            then(folder)
+
         whole, _torn = newest_whole(folder)
         if resume is not None or whole is None:
-            self._run(path, folder, resume, override)
-            then(folder)
+            go_on(resume)
             return
 
         def answered(choice: int | None) -> None:
             if choice in (0, 1):
                 with self._failing():
-                    self._run(path, folder, choice == 0, override)
-                    then(folder)
+                    go_on(choice == 0)
 
         choices = [
             f"go on from {whole.path.name}",
@@ -156,16 +168,16 @@ class Training:
         )
         self._app.push_screen(ChoiceDialog(heading, ["watch it", "stay"]), answered)
 
-    def _run(self, path: Path, folder: Path, resume: bool | None, override: bool) -> None:
+    def _run(self, path: Path, folder: Path, resume: bool | None, override: bool, thread: bool) -> None:
         assert self._start is not None
         folder.mkdir(parents=True, exist_ok=True)
         if self._watch is not None:
             self._watch.stop()
-        if self._terminal is not None and not self.own_process:
+        if self._terminal is not None and thread:
             self._terminal.log_to(folder / OUTPUT_FILE)
             self._watch = self._app.set_interval(LOOK_SECONDS, self._take_log_back)
-        self.trainer = self._start(path, resume=resume, override=override)
-        self.folder, self.stopping = folder, False
+        self.trainer = self._start(path, resume=resume, override=override, own_process=not thread)
+        self.folder, self.stopping, self._thread = folder, False, thread
 
     def _take_log_back(self) -> None:
         """When the run has ended: what is printed now is not of this run any more."""

@@ -63,7 +63,7 @@ def start(path: Path, *, resume: bool | None, override: bool) -> Counter:
 
 if __name__ == "__main__":
     from lorabench.__main__ import main
-    from lorabench.cli import session
+    from lorabench.cli import trainers
 
-    session.start_thread = start  # type: ignore[assignment]
+    trainers.start_thread = start  # type: ignore[assignment]
     sys.exit(main())

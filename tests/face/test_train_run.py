@@ -25,6 +25,7 @@ class Told:
     path: Path
     resume: bool | None
     override: bool
+    own_process: bool = False
     alive: bool = True
     stops: int = 0
 
@@ -41,8 +42,8 @@ class Starts:
 
     begun: list[Told] = field(default_factory=list)
 
-    def __call__(self, path: Path, *, resume: bool | None, override: bool) -> Told:
-        self.begun.append(Told(path, resume, override))
+    def __call__(self, path: Path, *, resume: bool | None, override: bool, own_process: bool) -> Told:
+        self.begun.append(Told(path, resume, override, own_process))
         return self.begun[-1]
 
 
@@ -211,10 +212,23 @@ async def test_processes_of_their_own_have_room_for_more(app, run: Path, starts:
         await settled(pilot)
         workbench.train_run(run)
         workbench.train_run(other)
-        assert len(starts.begun) == 2
+        assert [told.own_process for told in starts.begun] == [True, True]
         await pilot.press("d")
         await until(pilot, lambda: not workbench.is_running)
     assert [told.stops for told in starts.begun] == [0, 0]
+
+
+async def test_a_file_that_asks_for_several_processes_is_not_trained_in_the_thread(
+    app, run: Path, starts: Starts
+):
+    (run / "run.yaml").write_text((run / "run.yaml").read_text() + "num_processes: 2\n")
+    workbench = app()
+    async with workbench.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("t")
+        await until(pilot, lambda: "It trains in processes of its own" in text_of(workbench))
+        assert starts.begun == [Told(run / "run.yaml", None, False, own_process=True)]
+        assert workbench.training.here is None
 
 
 async def test_the_same_run_again_is_only_shown(app, run: Path, starts: Starts):

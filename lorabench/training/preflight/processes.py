@@ -15,6 +15,8 @@ from lorabench.text import visible
 if TYPE_CHECKING:
     from lorabench.training.config.run_config import RunConfig
 
+HIDDEN_WORLD_SIZE = "LORABENCH_WORLD_SIZE"
+"""Holds WORLD_SIZE where the first of several processes must not meet the others yet."""
 _SPREADING = {"MULTI_GPU", "FSDP", "DEEPSPEED", "MEGATRON_LM"}
 
 
@@ -38,7 +40,7 @@ def processes_of(config: RunConfig) -> Processes:
     Raises:
         LorabenchError: the file names a configuration of accelerate's that is not there.
     """
-    launched = os.environ.get("WORLD_SIZE")
+    launched = os.environ.get("WORLD_SIZE") or os.environ.get(HIDDEN_WORLD_SIZE)
     if launched:
         return Processes(int(launched), "WORLD_SIZE")
     theirs, place = _accelerate_file(config)
@@ -64,7 +66,7 @@ def gpu_count() -> int:
 def _accelerate_file(config: RunConfig) -> tuple[dict[str, Any], str]:
     """Return accelerate's configuration and where it stands; an empty one where there is none."""
     name = config.values.get("accelerate_config") or config.values.get("config_file")
-    path = _named(str(name)) if name else _default_file()
+    path = accelerate_file(str(name)) if name else _default_file()
     if not path.is_file():
         return {}, ""
     try:
@@ -74,8 +76,12 @@ def _accelerate_file(config: RunConfig) -> tuple[dict[str, Any], str]:
     return (content if isinstance(content, dict) else {}), str(name or path)
 
 
-def _named(name: str) -> Path:
-    """Find a file, or one of those that TRL brings along, as TRL does."""
+def accelerate_file(name: str) -> Path:
+    """Find a file, or one of those that TRL brings along, as TRL does.
+
+    Raises:
+        LorabenchError: there is neither; says which there are.
+    """
     if Path(name).is_file():
         return Path(name)
     from importlib import resources

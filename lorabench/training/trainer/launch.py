@@ -8,7 +8,9 @@ from pathlib import Path
 
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.output import OUTPUT_FILE
+from lorabench.training.config.launching import launcher_fields
 from lorabench.training.config.run_config import RunConfig
+from lorabench.training.preflight.processes import accelerate_file
 
 
 def launch(
@@ -21,24 +23,21 @@ def launch(
 ) -> subprocess.Popen[bytes]:
     """Start `python -m lorabench.training.trainer` on `path`, in a session of its own: no line ends it.
 
-    `accelerate` (a configuration of accelerate's) or `processes` start it through `accelerate launch`. All
-    output goes to output.log in the run's folder.
+    `accelerate` (a configuration of accelerate's) or `processes` start it through `accelerate launch`, and so
+    do the file's own fields for that, as with `trl sft`; an argument counts more. All output goes to
+    output.log in the run's folder.
 
     Raises:
-        ConfigError: there is no such file.
+        LorabenchError: there is no such file, or no such configuration of accelerate's.
         OSError: the output folder cannot be used.
     """
-    folder = RunConfig.load(path / RUN_FILE if path.is_dir() else path).folder
+    config = RunConfig.load(path / RUN_FILE if path.is_dir() else path)
+    options = _launcher_options(config, accelerate, processes)
+    folder = config.folder
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m"]
-    if accelerate is not None or processes is not None:
-        command += ["accelerate.commands.launch"]
-        command += ["--config_file", str(accelerate)] if accelerate is not None else []
-        command += ["--num_processes", str(processes)] if processes is not None else []
-        if accelerate is None and (processes or 0) > 1:
-            # Or accelerate starts one process only. Where there is no GPU, they meet over gloo all the same.
-            command += ["--multi_gpu"]
-        command += ["-m"]
+    if options:
+        command += ["accelerate.commands.launch", *options, "-m"]
     command += ["lorabench.training.trainer", str(path)]
     command += [] if resume is None else ["--resume" if resume else "--anew"]
     command += ["--override"] if override else []
@@ -50,3 +49,19 @@ def launch(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def _launcher_options(config: RunConfig, accelerate: Path | None, processes: int | None) -> list[str]:
+    fields = launcher_fields(config)
+    named = fields.pop("accelerate_config", None)
+    if accelerate is not None:
+        fields["config_file"] = accelerate
+    elif named is not None:
+        fields["config_file"] = accelerate_file(str(named))
+    if processes is not None:
+        fields["num_processes"] = processes
+    options = [word for name, value in fields.items() for word in (f"--{name}", str(value))]
+    if (processes or 0) > 1 and "config_file" not in fields:
+        # Or accelerate starts one process only. Where there is no GPU, they meet over gloo all the same.
+        options.append("--multi_gpu")
+    return options

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lorabench.training.preflight.processes import HIDDEN_WORLD_SIZE
+
 _RANKS = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
     "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE",
@@ -39,13 +41,19 @@ def waits_for_the_first() -> bool:
 
 @contextmanager
 def without_ranks() -> Iterator[None]:
-    """Hide the launcher: what is built in here joins no other process, and does not wait for one."""
+    """Hide the launcher: what is built in here joins no other process, and does not wait for one.
+
+    The preflight still counts with all processes.
+    """
     hidden = {
         name: os.environ.pop(name)
         for name in list(os.environ)
         if name in _RANKS or name.startswith(_LAUNCHERS)
     }
+    if "WORLD_SIZE" in hidden:
+        os.environ[HIDDEN_WORLD_SIZE] = hidden["WORLD_SIZE"]
     try:
         yield
     finally:
+        os.environ.pop(HIDDEN_WORLD_SIZE, None)
         os.environ.update(hidden)

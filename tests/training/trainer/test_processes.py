@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lorabench.errors import LorabenchError
 from lorabench.runs.checkpoints import checkpoints, newest_whole
 from lorabench.runs.lock import read_owner
 from lorabench.training.trainer.launch import launch
@@ -123,6 +124,38 @@ def test_an_own_process_starts_in_a_session_of_its_own_and_ends_with_a_code(tmp_
     assert f"adapter: {tmp_path / 'run'}" in (tmp_path / "run" / "output.log").read_text()
 
 
+def launched(monkeypatch: pytest.MonkeyPatch, path: Path, **options: Any) -> list[str]:
+    """Return the command that `launch` would run, without Python and the trainer's own part."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
+    launch(path, **options)
+    ((_, _, *words),) = commands
+    return words[: words.index("lorabench.training.trainer")]
+
+
+def test_the_file_s_processes_are_started_as_trl_sft_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trl
+
+    accelerate = ["accelerate.commands.launch"]
+    zero2 = Path(trl.__file__).parent / "accelerate_configs" / "zero2.yaml"
+    assert launched(monkeypatch, run_file(tmp_path)) == []
+    assert launched(monkeypatch, run_file(tmp_path, num_processes=1)) == []
+    two = run_file(tmp_path, num_processes=2)
+    assert launched(monkeypatch, two) == [*accelerate, "--num_processes", "2", "-m"]
+    assert launched(monkeypatch, two, processes=3) == [
+        *accelerate, "--num_processes", "3", "--multi_gpu", "-m",
+    ]  # fmt: skip
+    both = run_file(tmp_path, num_processes=2, accelerate_config="zero2")
+    words = launched(monkeypatch, both)
+    assert words == [*accelerate, "--num_processes", "2", "--config_file", str(zero2), "-m"]
+    words = launched(monkeypatch, both, accelerate=tmp_path / "mine.yaml")
+    assert words == [*accelerate, "--num_processes", "2", "--config_file", str(tmp_path / "mine.yaml"), "-m"]
+    with pytest.raises(LorabenchError, match="zero9 is neither a file nor one of TRL's"):
+        launch(run_file(tmp_path, accelerate_config="zero9"))
+
+
 @pytest.mark.slow
 def test_two_processes_of_accelerate_train_as_one_and_the_first_writes(tmp_path: Path) -> None:
     path, run = run_file(tmp_path, max_steps=4, save_steps=2, per_device_train_batch_size=1), tmp_path / "run"
@@ -146,9 +179,10 @@ def two(path: Path, prepare: Callable[..., None] | None = None, given: Any = ())
 
 
 def test_a_stop_asked_of_one_process_stops_all_at_one_step(tmp_path: Path) -> None:
-    path, run = run_file(tmp_path), tmp_path / "run"
+    path, run = run_file(tmp_path, num_processes=2), tmp_path / "run"
     assert two(path, children.signal_self_at_step, (3, signal.SIGTERM)) == [0, 0]
     events = events_of(run)
+    assert not any("Counted for one process" in text for text in warnings_of(run))
     assert [event["processes"] for event in of_kind(events, "started")] == [2]
     assert [event["step"] for event in of_kind(events, "log")] == [1, 2, 3]
     assert [event["step"] for event in of_kind(events, "stopped")] == [3]
