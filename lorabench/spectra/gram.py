@@ -14,27 +14,22 @@ import numpy as np
 from lorabench.adapters.model import FloatArray
 from lorabench.spectra.model import Float64Array
 
+_SLICE = 2048
+"""How much of the longer side is converted to float64 at a time."""
 _TILE = 1024
-"""Rows and columns converted or multiplied at a time: 8 MB × the number of tiles of a side."""
+"""Rows that are converted or added to at a time."""
 
 Apply = Callable[[Float64Array], Float64Array]
 
 
 def gram(weight: FloatArray) -> Float64Array:
-    """Return W·Wᵀ or WᵀW, whichever is smaller, shape (n, n), float64; W itself is converted tile by tile."""
+    """Return W·Wᵀ or WᵀW, whichever is smaller, shape (n, n), float64; W itself is converted in slices."""
     wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
-    n = len(wide)
-    product = np.zeros((n, n))
-    for start in range(0, wide.shape[1], _TILE):
-        block = wide[:, start : start + _TILE].astype(np.float64)
-        for first in range(0, n, _TILE):
-            rows = slice(first, min(first + _TILE, n))
-            product[rows, : rows.stop] += block[rows] @ block[: rows.stop].T
-    for first in range(0, n, _TILE):
-        rows = slice(first, first + _TILE)
-        corner = product[rows, rows]
-        corner[:] = np.tril(corner) + np.tril(corner, -1).T
-        product[:first, rows] = product[rows, :first].T
+    product, slice_product = np.zeros((2, len(wide), len(wide)))
+    for start in range(0, wide.shape[1], _SLICE):
+        part = wide[:, start : start + _SLICE].astype(np.float64)
+        np.matmul(part, part.T, out=slice_product)  # numpy sees the symmetry, and does half the work
+        product += slice_product
     return product
 
 

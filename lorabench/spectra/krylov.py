@@ -10,8 +10,8 @@ from lorabench.spectra.model import Float64Array
 _SMALL = 384
 """Up to this side all eigenvectors are computed: no iteration is faster."""
 _EXTRA = 10
-_WIDEST = 24
-"""Blocks of the Krylov space before it is restarted from its best vectors."""
+_FIRST, _BLOCKS = 8, 24
+"""Blocks of the Krylov space before it is restarted from its best vectors: few where these stand out."""
 _RESIDUAL = 1e-9
 _MOST_RESTARTS = 40
 _MOST_STEPS = 30
@@ -41,8 +41,8 @@ def _iterate(product: Float64Array, k: int) -> tuple[Float64Array, Float64Array]
     n, width = len(product), k + _EXTRA
     rng = np.random.default_rng(_SEED)
     block = np.linalg.qr(rng.standard_normal((n, width)))[0]
-    for _ in range(_MOST_RESTARTS):
-        basis = np.empty((n, width * min(_WIDEST, n // width)))
+    for round_ in range(_MOST_RESTARTS):
+        basis = np.empty((n, width * min(_BLOCKS if round_ else _FIRST, n // width)))
         images = np.empty_like(basis)
         for start in range(0, basis.shape[1], width):
             here = slice(start, start + width)

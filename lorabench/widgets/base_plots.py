@@ -13,7 +13,7 @@ from lorabench.spectra.verdict import HEAVY, RANDOM
 from lorabench.widgets.axes import Figure, canvas, headroom, legend, module_letters, padded, ticks
 from lorabench.widgets.plots import PLAIN, Colors, by_depth, say
 
-UNDECIDED = "·"
+UNDECIDED = "•"
 Comparisons = Sequence[Comparison]
 
 
@@ -44,8 +44,10 @@ def alpha_scatter(plt: Figure, comparisons: Comparisons, colors: Colors = PLAIN)
     if undecided:
         bases, loras = zip(*undecided, strict=True)
         plt.scatter(list(bases), list(loras), marker=UNDECIDED, color=colors.border)
-    for number, (kind, letter) in enumerate(shown.items()):
+    for number, (kind, letter) in enumerate(letters.items()):
         decided = _decided_of(points, kind)
+        if not decided:
+            continue
         plt.scatter(
             [base for base, _ in decided],
             [lora for _, lora in decided],

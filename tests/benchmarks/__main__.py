@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks import adapters, face, layers, train
+from tests.benchmarks import adapters, base, face, layers, train
 from tests.benchmarks.table import Line
 
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "agreement": layers.agreement,
     "llama7b": adapters.llama_7b,
     "memory": adapters.memory_70b,
+    "base": base.base_layers,
     "frame": face.first_frame,
     "keys": face.keys,
     "train": train.train,
