@@ -14,7 +14,7 @@ import numpy as np
 from lorabench.adapters.model import FloatArray
 from lorabench.spectra.model import Float64Array
 
-_SLICE = 2048
+_SLICE = 1024
 """How much of the longer side is converted to float64 at a time."""
 _TILE = 1024
 """Rows that are converted or added to at a time."""
@@ -25,7 +25,8 @@ Apply = Callable[[Float64Array], Float64Array]
 def gram(weight: FloatArray) -> Float64Array:
     """Return W·Wᵀ or WᵀW, whichever is smaller, shape (n, n), float64; W itself is converted in slices."""
     wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
-    product, slice_product = np.zeros((2, len(wide), len(wide)))
+    product = np.zeros((len(wide), len(wide)))
+    slice_product = np.empty_like(product)
     for start in range(0, wide.shape[1], _SLICE):
         part = wide[:, start : start + _SLICE].astype(np.float64)
         np.matmul(part, part.T, out=slice_product)  # numpy sees the symmetry, and does half the work
