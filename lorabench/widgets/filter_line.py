@@ -37,7 +37,7 @@ class FilterLine(Vertical):
         self.placeholder = placeholder
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder=self.placeholder, compact=True)
+        yield _Line(placeholder=self.placeholder, compact=True)
         yield Static(id="filter-problem")
 
     def ask(self) -> None:
@@ -73,3 +73,10 @@ class FilterLine(Vertical):
         """Give the keys back to what is filtered."""
         if self.query_one(Input).has_focus:
             self.screen.focus_next("DataTable, LogPane")
+
+
+class _Line(Input):
+    """An input that takes no key while its line is closed: Textual gives it a new screen's focus all the same."""
+
+    def allow_focus(self) -> bool:
+        return super().allow_focus() and all(node.display for node in self.ancestors)
