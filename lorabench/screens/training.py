@@ -134,10 +134,10 @@ class Training:
 
         def go_on(resume: bool | None) -> None:
             self._run(path, folder, resume, override, thread)
-            if launcher and not self._own_process:
-                names = visible(" and ".join(launcher))
-                self._app.notify(f"It trains in processes of its own: its file sets {names}.", markup=False)
             then(folder)
+            if launcher and not self._own_process:
+                said = f"It trains in processes of its own: its file sets {visible(' and '.join(launcher))}."
+                self._app.call_after_refresh(self._app.notify, said, markup=False)
 
         whole, _torn = newest_whole(folder)
         if resume is not None or whole is None:

@@ -223,7 +223,7 @@ async def test_a_file_that_asks_for_several_processes_is_not_trained_in_the_thre
 ):
     (run / "run.yaml").write_text((run / "run.yaml").read_text() + "num_processes: 2\n")
     workbench = app()
-    async with workbench.run_test(size=(120, 36)) as pilot:
+    async with workbench.run_test(size=(120, 36), notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("t")
         await until(pilot, lambda: "It trains in processes of its own" in text_of(workbench))
