@@ -30,39 +30,44 @@ def alpha_scatter(plt: Figure, comparisons: Comparisons, colors: Colors = PLAIN)
     if not points:
         return say(plt, "base α and LoRA α", "No layer has both alphas yet.")
     x, y = (np.array([point[axis] for point in points]) for axis in (1, 2))
-    letters = module_letters(list(dict.fromkeys(c.layer.module_type for c, _, _ in points)))
-    x_low, x_high = padded(min(float(x.min()), 2.0), max(float(x.max()), RANDOM))
+    left, right = padded(min(float(x.min()), HEAVY), max(float(x.max()), RANDOM))
     low, high = padded(min(float(y.min()), HEAVY), max(float(y.max()), HEAVY))
     at, labels = ticks(low, high)
     columns, rows = canvas(plt, max(map(len, labels)))
-    shown = {kind: letter for kind, letter in letters.items() if _decided_of(points, kind)}
-    entries = legend({**shown, "undecided": UNDECIDED} if shown else {"undecided": UNDECIDED}, columns, 2)
-    high, legend_rows = headroom((low, high), rows, len(entries))
     plt.vline(RANDOM, colors.border)
     plt.hline(HEAVY, colors.border)
-    undecided = [(b, a) for c, b, a in points if not is_decided(c)]
-    if undecided:
-        bases, loras = zip(*undecided, strict=True)
-        plt.scatter(list(bases), list(loras), marker=UNDECIDED, color=colors.border)
-    for number, (kind, letter) in enumerate(letters.items()):
-        decided = _decided_of(points, kind)
-        if not decided:
-            continue
-        plt.scatter(
-            [base for base, _ in decided],
-            [lora for _, lora in decided],
-            marker=letter,
-            color=colors.series[number % len(colors.series)],
-        )
+    letters = _scatter(plt, points, colors)
+    entries = legend(letters, columns, most=2)
+    high, legend_rows = headroom((low, high), rows, len(entries))
     for line, row in zip(entries, legend_rows, strict=True):
-        plt.text(line, (x_low + x_high) / 2, row, color="default", alignment="center")
+        plt.text(line, (left + right) / 2, row, color="default", alignment="center")
     plt.title(_title(comparisons))
-    plt.xlim(x_low, x_high)
+    plt.xlim(left, right)
     plt.ylim(low, high)
-    plt.xticks(*ticks(x_low, x_high))
+    plt.xticks(*ticks(left, right))
     plt.yticks(at, labels)
     plt.xlabel("base α, line at 6        LoRA α, line at 2")
     return None
+
+
+def _scatter(
+    plt: Figure, points: Sequence[tuple[Comparison, float, float]], colors: Colors
+) -> dict[str, str]:
+    """Draw the points, undecided ones first, and return what is drawn as which mark."""
+    letters = module_letters(list(dict.fromkeys(c.layer.module_type for c, _, _ in points)))
+    series: dict[str, list[tuple[float, float]]] = {"undecided": []}
+    for comparison, base, lora in points:
+        kind = comparison.layer.module_type if is_decided(comparison) else "undecided"
+        series.setdefault(kind, []).append((base, lora))
+    for kind, pairs in series.items():
+        mark = letters.get(kind, UNDECIDED)
+        at = list(letters).index(kind) if kind in letters else -1
+        color = colors.border if at < 0 else colors.series[at % len(colors.series)]
+        if pairs:
+            bases, loras = zip(*pairs, strict=True)
+            plt.scatter(list(bases), list(loras), marker=mark, color=color)
+    marks = {**letters, "undecided": UNDECIDED}
+    return {kind: mark for kind, mark in marks.items() if series.get(kind)}
 
 
 def ratio_by_depth(plt: Figure, comparisons: Comparisons, colors: Colors = PLAIN) -> None:
@@ -77,17 +82,12 @@ def intruders_by_depth(plt: Figure, comparisons: Comparisons, colors: Colors = P
     by_depth(plt, points, "intruders of 10 by depth", "W + ΔW was not looked at yet.", (0.0,), colors)
 
 
-def _decided_of(points: Sequence[tuple[Comparison, float, float]], kind: str) -> list[tuple[float, float]]:
-    return [(base, lora) for c, base, lora in points if c.layer.module_type == kind and is_decided(c)]
-
-
 def _title(comparisons: Comparisons) -> str:
     found = correlate(comparisons)
     if found.sentence:
         return f"α of base and LoRA: {found.undecided} of {found.layers} undecided"
-    of, layers = (
-        (found.decided, f"{found.decided.layers} decided")
-        if found.decided.pearson
-        else (found.over_all, f"{found.layers} layers")
-    )
-    return f"α of base and LoRA: r {of.pearson.value:+.2f}, {layers}" if of.pearson else ""
+    if found.decided.pearson is not None:
+        return f"α of base and LoRA: r {found.decided.pearson.value:+.2f}, {found.decided.layers} decided"
+    over_all = found.over_all
+    assert over_all.pearson is not None  # else there were a sentence
+    return f"α of base and LoRA: r {over_all.pearson.value:+.2f}, {over_all.layers} layers"
