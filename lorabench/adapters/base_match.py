@@ -92,8 +92,10 @@ class BaseWeight:
             matrix = self.base.values(name)
         if len(shape) > 2 and self.expert is None:
             matrix = matrix.reshape(shape[0], -1)
-        is_turned = matrix.shape == (in_features, out_features) != self.layer.shape
-        return np.asarray(matrix.T if is_turned or self.layer.transposed else matrix)
+        # The shape tells which way it is stored; of a square one the adapter's configuration does.
+        fits = matrix.shape == self.layer.shape and (not self.layer.transposed or out_features != in_features)
+        is_turned = matrix.shape == (in_features, out_features) and not fits
+        return np.asarray(matrix.T if is_turned else matrix)
 
 
 def find_weight(layer: LoraLayer, base: BaseModel) -> BaseWeight:

@@ -78,6 +78,25 @@ def test_conv1d_is_stored_transposed(tmp_path: Path, shape: tuple[int, int]) -> 
     np.testing.assert_array_equal(values, w)
 
 
+def test_a_linear_head_beside_conv1d_is_not_transposed(tmp_path: Path) -> None:
+    w = weight(40, 16)
+    _, values = read_one(tmp_path, "lm_head", (40, 16), {"lm_head.weight": w}, fan_in_fan_out=True)
+    np.testing.assert_array_equal(values, w)
+
+
+def test_a_convolution_is_flattened(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    w = weight(6, 4 * 9).reshape(6, 4, 3, 3)
+    base = write_base(tmp_path / "base", {"conv.weight": w})
+    adapter = write_adapter(tmp_path / "adapter", {}, base, rank=2)
+    a, b = np.ones((2, 4, 3, 3), np.float32), np.ones((6, 2, 1, 1), np.float32)
+    tensors = {"base_model.model.conv.lora_A.weight": a, "base_model.model.conv.lora_B.weight": b}
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    (layer,) = open_adapter(adapter).layers
+    np.testing.assert_array_equal(find_weight(layer, BaseModel(base)).read(), w.reshape(6, 36))
+
+
 def test_modules_of_a_fused_weight_are_its_rows(tmp_path: Path) -> None:
     fused = weight(32 + 8 + 8, 16)
     rows = {"q_proj": fused[:32], "k_proj": fused[32:40], "v_proj": fused[40:]}
