@@ -123,10 +123,10 @@ went, `n` makes a new run.
             self.tell(self.add_summary, row.path, preview(row.path))
 
     def tell(self, show: Callable[..., None], *found: object) -> None:
-        """Let `show` show what a thread has found, unless the screen has been taken down by then."""
+        """Let `show` show what a thread has found, unless the screen is being taken down by then."""
 
         def show_it() -> None:
-            if self.query(RunTable) and self.query("#facts"):
+            if not self.workbench.ending:
                 show(*found)
 
         self.app.call_later(show_it)

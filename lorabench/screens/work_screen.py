@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lorabench.spectra.model import LayerSpectrum
 
 Writer = Callable[[Path], None]
+_SHOWING = (events.Mount, events.ScreenResume, events.Resize, events.Timer)
 
 
 class Workbench(Protocol):
@@ -39,6 +40,9 @@ class Workbench(Protocol):
     training: Training
     run_folder: Path | None
     refresh_seconds: float
+
+    @property
+    def ending(self) -> bool: ...
 
     def open_adapter(self, path: Path) -> None: ...
 
@@ -74,6 +78,11 @@ class WorkScreen(Screen[None]):
         """Yield what stands between the top line and the keys."""
         raise NotImplementedError
 
+    async def on_event(self, event: events.Event) -> None:
+        """Show nothing while the screens are closed: parts of this one may be gone, or never have come."""
+        if not (self.workbench.ending and isinstance(event, _SHOWING)):
+            await super().on_event(event)
+
     def on_mount(self) -> None:
         self.title = self.mode
         self.analysis.changed.subscribe(self, self._hear)
@@ -84,9 +93,10 @@ class WorkScreen(Screen[None]):
         self.workbench.show_crash(event)
 
     def _hear(self, _state: object) -> None:
-        self.refresh_top()
-        if self.is_current:
-            self.show_analysis()
+        if not self.workbench.ending:
+            self.refresh_top()
+            if self.is_current:
+                self.show_analysis()
 
     def on_screen_resume(self) -> None:
         self.refresh_top()

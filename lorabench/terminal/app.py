@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from textual.app import App
 
@@ -23,6 +23,7 @@ class TerminalApp(App[None]):
             super().__init__(driver_class=driver_on(terminal))
             self.error_console.file = cast("IO[str]", terminal.file)
         self.terminal = terminal
+        self._ending = False
         self._leaving = False
         self._running_loop: asyncio.AbstractEventLoop | None = None
 
@@ -39,3 +40,13 @@ class TerminalApp(App[None]):
         self._leaving = True
         if self._running_loop is not None and not self._running_loop.is_closed():
             self._running_loop.call_soon_threadsafe(self.exit)
+
+    def exit(self, *arguments: Any, **options: Any) -> None:
+        """Close the screens."""
+        self._ending = True
+        super().exit(*arguments, **options)
+
+    @property
+    def ending(self) -> bool:
+        """Whether the screens are being closed: what is shown on them now may be gone in the middle of it."""
+        return self._ending or not self.is_running

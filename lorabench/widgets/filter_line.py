@@ -76,7 +76,7 @@ class FilterLine(Vertical):
 
 
 class _Line(Input):
-    """An input that takes no key while its line is closed: Textual gives it a new screen's focus all the same."""
+    """An input that takes no key while its line is closed: Textual would give it a new screen's focus."""
 
     def allow_focus(self) -> bool:
         return super().allow_focus() and all(node.display for node in self.ancestors)
