@@ -14,23 +14,25 @@ import numpy as np
 from lorabench.adapters.model import FloatArray
 from lorabench.spectra.model import Float64Array
 
-_SLICE = 1024
-"""How much of the longer side is converted to float64 at a time."""
 _TILE = 1024
-"""Rows that are converted or added to at a time."""
+"""Rows or columns that are converted to float64, multiplied or added to at a time."""
 
 Apply = Callable[[Float64Array], Float64Array]
 
 
 def gram(weight: FloatArray) -> Float64Array:
-    """Return W·Wᵀ or WᵀW, whichever is smaller, shape (n, n), float64; W itself is converted in slices."""
+    """Return W·Wᵀ or WᵀW, whichever is smaller, shape (n, n), float64; W itself is converted tile by tile."""
     wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
     product = np.zeros((len(wide), len(wide)))
-    slice_product = np.empty_like(product)
-    for start in range(0, wide.shape[1], _SLICE):
-        part = wide[:, start : start + _SLICE].astype(np.float64)
-        np.matmul(part, part.T, out=slice_product)  # numpy sees the symmetry, and does half the work
-        product += slice_product
+    bands = [slice(first, min(first + _TILE, len(wide))) for first in range(0, len(wide), _TILE)]
+    for start in range(0, wide.shape[1], _TILE):
+        part = wide[:, start : start + _TILE].astype(np.float64)
+        for band in bands:
+            product[band, : band.stop] += part[band] @ part[: band.stop].T
+    for band in bands:
+        corner = product[band, band]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+        product[: band.start, band] = product[band, : band.start].T
     return product
 
 
