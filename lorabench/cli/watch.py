@@ -86,13 +86,11 @@ class Watch:
         if self._heeded == 0 and self._interrupts.count:
             self._heeded = 1
             self._shown.line(STOPPING, "yellow")
+            request_stop(self._folder)
         elif self._heeded == 1 and self._interrupts.count > 1:
             self._heeded = 2
             self.killed = True
             end_at_once(self._process)
-        if self._heeded == 1:
-            # Again each time: a trainer that begins withdraws what was asked of the one before.
-            request_stop(self._folder)
 
 
 def end_at_once(process: subprocess.Popen[bytes]) -> None:

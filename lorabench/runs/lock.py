@@ -45,11 +45,15 @@ class Owner:
 
 
 class RunLock:
-    """A folder's lock, held until released; `taken_over` is the owner that is gone and left it behind."""
+    """A folder's lock, held until released; `taken_over` is the owner that is gone and left it behind.
 
-    def __init__(self, path: Path, content: bytes, taken_over: Owner | None) -> None:
+    `since` is when it was taken by the clock that dates the folder's files (Unix seconds).
+    """
+
+    def __init__(self, path: Path, content: bytes, taken_over: Owner | None, since: float) -> None:
         self.path = path
         self.taken_over = taken_over
+        self.since = since
         self._content = content
 
     def release(self) -> None:
@@ -90,7 +94,7 @@ def take_lock(folder: Path) -> RunLock:
             os.ftruncate(fd, 0)
             if os.pwrite(fd, content, 0) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-            return RunLock(path, content, before)
+            return RunLock(path, content, before, os.fstat(fd).st_mtime)
         finally:
             os.close(fd)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 
 from lorabench.errors import LorabenchError
@@ -35,10 +37,12 @@ def take_checkpoint_request(folder: Path) -> bool:
     return True
 
 
-def clear_requests(folder: Path) -> None:
-    """Withdraw what was asked of an earlier training: a new one must not stop at its first step."""
-    for name in (STOP_FILE, SAVE_FILE):
-        (folder / name).unlink(missing_ok=True)
+def clear_requests(folder: Path, before: float = math.inf) -> None:
+    """Withdraw what was asked before a moment (Unix seconds): a new training must not heed the last one's."""
+    for path in (folder / STOP_FILE, folder / SAVE_FILE):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 def _ask(path: Path) -> None:

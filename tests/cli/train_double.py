@@ -39,7 +39,6 @@ def train(folder: Path, options: str) -> None:
         print("something of C said \x1b[31mno", flush=True)  # noqa: T201
         os._exit(3)
     with take_lock(folder), EventWriter(folder) as events:
-        clear_requests(folder)
         events.write("stage", stage="preflight")
         events.write("warning", text=f"started with {options}", source="double")
         if manner == "refused":

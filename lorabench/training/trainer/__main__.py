@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -29,11 +30,19 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument("--resume", action="store_true", help="go on from the newest whole checkpoint")
     start.add_argument("--anew", action="store_true", help="start anew, whatever the file says")
     parser.add_argument("--override", action="store_true", help="start in spite of the preflight's errors")
+    told = "Unix seconds: requests count from here on, or from when the lock is taken"
+    parser.add_argument("--launched", type=float, default=math.inf, metavar="TIME", help=told)
     options = parser.parse_args(arguments)
     stopping = stop_on_signals()
     said = _print_into_log(options.path)
     resume = True if options.resume else False if options.anew else None
-    outcome = train(options.path, resume=resume, override=options.override, stopping=stopping)
+    outcome = train(
+        options.path,
+        resume=resume,
+        override=options.override,
+        stopping=stopping,
+        launched=options.launched,
+    )
     _say(outcome, said)
     return EXIT_CODES[outcome.state]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -56,12 +57,14 @@ def train(
     override: bool = False,
     place: str = "process",
     stopping: threading.Event | None = None,
+    launched: float = math.inf,
 ) -> Outcome:
     """Train the run.yaml at `path`, or in the folder `path`, into its output_dir. Raises nothing.
 
     `resume` goes on from the newest whole checkpoint, or starts anew; None does what the file says.
     `override` starts in spite of the preflight's errors. In the `place` "thread" no child processes are
-    started. `stopping`, once set, asks for a stop as the file `stop` does: save, and end.
+    started. `stopping`, once set, asks for a stop as the file `stop` does: save, and end. Such a
+    file counts if it was made since the lock was taken, or since `launched` (Unix seconds) if that is earlier.
     """
     file = path / RUN_FILE if path.is_dir() else path
     with contextlib.ExitStack() as stack:
@@ -69,6 +72,8 @@ def train(
             config = RunConfig.load(file)
             config.folder.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(take_lock(config.folder)) if is_first() else None
+            if lock is not None:
+                clear_requests(config.folder, before=min(lock.since, launched))
             events = stack.enter_context(contextlib.closing(Events(config.folder, first=is_first())))
         except LorabenchError as error:
             return Outcome("refused", "refused", error.message, error.hint)
@@ -121,8 +126,6 @@ class _Run:
     def go(self, taken_over: Owner | None, *, resume: bool | None, override: bool) -> Outcome:
         """Train, and say how it ended: in the events file, and in return."""
         try:
-            if is_first():
-                clear_requests(self._folder)
             self._stage("preflight")
             if taken_over is not None:
                 where = f"process {taken_over.pid} on {visible(taken_over.host)}"

@@ -181,6 +181,17 @@ def test_a_stopped_run_can_go_on_where_checkpoints_hold_the_model_only(
     assert of_kind(events_of(tmp_path / "run"), "started")[-1]["resumed_step"] == 2
 
 
+def test_a_stop_that_was_asked_for_since_the_launch_counts_and_an_older_one_does_not(tmp_path: Path) -> None:
+    path, run = run_file(tmp_path, max_steps=1), tmp_path / "run"
+    run.mkdir()
+    request_stop(run)
+    now = (run / "stop").stat().st_mtime
+    assert train(path, launched=now - 1).reason == "asked to stop before the first step"
+    request_stop(run)
+    os.utime(run / "stop", (now - 1, now - 1))
+    assert train(path).state == "finished"
+
+
 def test_a_checkpoint_is_made_where_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = run_file(tmp_path, max_steps=4, save_strategy="no")
     at_step(monkeypatch, 2, lambda: request_checkpoint(tmp_path / "run"))
