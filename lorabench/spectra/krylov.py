@@ -10,7 +10,7 @@ from lorabench.spectra.model import Float64Array
 _SMALL = 384
 """Up to this side all eigenvectors are computed: no iteration is faster."""
 _EXTRA = 10
-_FIRST, _BLOCKS = 8, 24
+_FIRST, _BLOCKS = 12, 24
 """Blocks of the Krylov space before it is restarted from its best vectors: few where these stand out."""
 _RESIDUAL = 1e-9
 _MOST_RESTARTS = 40
