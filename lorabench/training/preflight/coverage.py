@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.text import natural, visible
 from lorabench.training.preflight.finding import Finding, Level, Mend
 from lorabench.training.preflight.meta_model import MetaModel, described
+from lorabench.training.preflight.narrowing import listed, narrowing_findings
 
 if TYPE_CHECKING:
     from lorabench.training.config.run_config import RunConfig
@@ -40,9 +41,7 @@ def coverage_findings(config: RunConfig) -> list[Finding]:
         findings.append(
             Finding(CHECK, "error", f"PEFT refuses: {_shortened(model.problem)}", model.problem, mend)
         )
-    ignored = [text for text in model.warnings if "_pattern keys did not match" in text and not model.fused]
-    findings += [Finding(CHECK, "warning", text) for text in ignored]
-    return findings
+    return [*findings, *narrowing_findings(config, model, CHECK)]
 
 
 def _of_experts(model: MetaModel) -> bool:
@@ -51,7 +50,7 @@ def _of_experts(model: MetaModel) -> bool:
 
 
 def _targets(config: RunConfig, model: MetaModel) -> Iterator[Finding]:
-    written = _listed(config.get("lora_target_modules"))
+    written = listed(config.get("lora_target_modules"))
     if not model.matches and not config.get("lora_target_parameters"):
         mend = Mend("target all linear modules", {"lora_target_modules": ["all-linear"]})
         message = "No lora_target_modules, and PEFT knows no usual ones for this architecture."
@@ -170,7 +169,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def _modules_to_save(config: RunConfig, model: MetaModel) -> Iterator[Finding]:
-    wanted = _listed(config.get("lora_modules_to_save"))
+    wanted = listed(config.get("lora_modules_to_save"))
     names = list(dict.fromkeys(name.rpartition(".")[2] for name in model.modules))
     for each in wanted:
         found = [name for name in model.modules if name.endswith(each)]  # as PEFT's _set_trainable
@@ -196,7 +195,7 @@ def _lm_head(config: RunConfig, model: MetaModel) -> Iterator[Finding]:
     head = model.output_embeddings
     if head is None or head not in model.adapted:
         return
-    written = _listed(config.get("lora_target_modules"))
+    written = listed(config.get("lora_target_modules"))
     kept = [name for name in written if head not in model.matches.get(name, ())]
     mend = Mend(f"leave out {head}", {"lora_target_modules": kept}) if len(kept) > 1 else None
     message = f"SFTTrainer refuses an adapter on {head}: it computes the loss from the weight alone."
@@ -250,10 +249,6 @@ def _adaptable(model: MetaModel) -> list[str]:
         name.rpartition(".")[2] for name, owner in model.modules.items() if owner in ("Linear", "Conv1D")
     }
     return sorted(kinds, key=natural)[:8]
-
-
-def _listed(value: Any) -> list[str]:
-    return [] if not value else [value] if isinstance(value, str) else [str(each) for each in value]
 
 
 def _shortened(problem: str) -> str:

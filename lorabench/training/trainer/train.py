@@ -64,7 +64,7 @@ def train(
     `resume` goes on from the newest whole checkpoint, or starts anew; None does what the file says.
     `override` starts in spite of the preflight's errors. In the `place` "thread" no child processes are
     started. `stopping`, once set, asks for a stop as the file `stop` does: save, and end. Such a
-    file counts if it was made since the lock was taken, or since `launched` (Unix seconds) if that is earlier.
+    file counts if it was made since the lock was taken, or since `launched` (Unix seconds) if earlier.
     """
     file = path / RUN_FILE if path.is_dir() else path
     with contextlib.ExitStack() as stack:

@@ -175,11 +175,38 @@ def test_a_vision_model_beside_the_language_model_is_told_apart(configure: Confi
     assert language == "gate_proj matches 34 modules (layers 0–33)."
 
 
-def test_a_rank_pattern_that_matches_nothing_is_a_warning(configure: Configure) -> None:
-    config = configure(LLAMA_2_7B, rank_pattern={"q_pro": 4})
+@pytest.mark.parametrize(
+    ("field", "value", "wrong", "meant", "mended"),
+    [
+        ("rank_pattern", {"q_pro": 4, "v_proj": 2}, "q_pro", "q_proj", {"q_proj": 4, "v_proj": 2}),
+        ("alpha_pattern", {"layers.0.mlp.upproj": 4}, "layers.0.mlp.upproj", "layers.0.mlp.up_proj", None),
+        ("exclude_modules", ["lmhead", "lm_head"], "lmhead", "lm_head", None),
+        ("exclude_modules", r".*\.0\..*\.q_pr", r".*\.0\..*\.q_pr", r".*\.0\..*\.q_proj", None),
+    ],
+)
+def test_what_narrows_nothing_is_a_warning_with_the_nearest_name_and_a_mend(
+    configure: Configure, field: str, value: object, wrong: str, meant: str, mended: object
+) -> None:
+    config = configure(LLAMA_2_7B, **{field: value})
+    (found,) = [finding for finding in coverage_findings(config) if finding.level == "warning"]
+    assert found.message == f"{field}: {wrong} matches nothing, and changes nothing — did you mean {meant}?"
+    assert found.mend is not None
+    config.apply(found.mend.changes)
+    assert at("warning", coverage_findings(config)) == []
+    assert mended is None or config.lora_extra[field] == mended
+
+
+def test_layers_and_stacks_that_hold_no_target_are_a_warning(configure: Configure) -> None:
+    config = configure(LLAMA_2_7B, layers_to_transform=[0, 31, 32, 40], layers_pattern=["layers"])
+    assert at("warning", coverage_findings(config)) == ["layers_to_transform: no target is in layer 32, 40."]
+    config = configure(LLAMA_2_7B, layers_to_transform=[0], layers_pattern=["layers", "layer"])
     assert at("warning", coverage_findings(config)) == [
-        "The following rank_pattern keys did not match any targeted module and were ignored: ['q_pro']."
+        "layers_pattern: layer matches nothing, and changes nothing — did you mean layers?"
     ]
+    config = configure(LLAMA_2_7B, layers_to_transform=31)
+    assert at("warning", coverage_findings(config)) == []
+    attention = configure(QWEN_3_5_4B, lora_target_modules=["q_proj", "v_proj"], layers_to_transform=[3, 4])
+    assert at("warning", coverage_findings(attention)) == ["layers_to_transform: no target is in layer 4."]
 
 
 def test_a_model_with_attention_in_every_fourth_layer_says_which(configure: Configure) -> None:
