@@ -139,7 +139,8 @@ def _events(path: Path) -> Iterator[Event]:
         yield from Follower(path, 0 if resumes else at, PASSED_OVER).read(END_BYTES)
         if resumes:
             yield started
-        offset = max(size - END_BYTES, at)
+        logged, _ = last_of_kind(path, "log") or (size, None)  # a spectra event behind it may be very long
+        offset = max(min(size - END_BYTES, logged), at)
     follower = Follower(path, offset, PASSED_OVER)
     while events := follower.read():
         yield from events

@@ -253,6 +253,24 @@ async def test_a_burst_of_events_is_one_paint(new: Path, monkeypatch: pytest.Mon
             assert len(painted) == 1
 
 
+def test_spectra_of_very_many_modules_are_read_though_their_line_is_longer_than_a_part(new: Path) -> None:
+    modules = {
+        f"model.layers.{layer}.mlp.experts.{expert}.down_proj": {"norm": 1.0, "sigma1": 0.5, "alpha": 3.25}
+        for layer in range(60)
+        for expert in range(40)
+    }
+    with begin(new) as writer:
+        writer.write("spectra", step=1, modules=modules)
+        log(writer, 2)
+    assert (new / "events.jsonl").stat().st_size > 1.5 * CHUNK_BYTES
+    watch_ = RunWatch(new)
+    while watch_.read():
+        pass
+    assert watch_.record.spectra is not None
+    assert len(watch_.record.spectra["modules"]) == 2_400
+    assert watch_.record.step == 2
+
+
 def test_a_long_history_is_read_in_parts(new: Path) -> None:
     begin(new, total=40_000).close()
     lines = [json.dumps({"time": n, "kind": "log", "step": n, "loss": 1.0 + 1 / n}) for n in range(1, 40_001)]

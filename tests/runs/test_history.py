@@ -154,6 +154,18 @@ def test_a_long_events_file_is_read_from_its_newest_start(
     assert found.losses[-1] == (851, 1.0)
 
 
+def test_the_last_step_is_read_though_a_very_long_event_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "WHOLE_FILE_BYTES", 10_000)
+    monkeypatch.setattr(history, "END_BYTES", 2_000)
+    spectra = {"kind": "spectra", "step": 500, "modules": {f"layers.{n}.q_proj": {} for n in range(200)}}
+    write_events(tmp_path, {"kind": "started"}, *(log(i, 1 / i) for i in range(1, 501)), spectra)
+    found = read_history(tmp_path)
+    assert found is not None
+    assert (found.step, found.loss) == (500, 1 / 500)
+
+
 @pytest.mark.parametrize(("total", "state"), [(90, "finished"), (120, "unfinished")])
 def test_a_run_of_another_tool_is_told_by_its_newest_checkpoint(
     tmp_path: Path, total: int, state: str
