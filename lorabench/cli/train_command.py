@@ -34,7 +34,7 @@ def train_command(
             help="Start by accelerate launch with this configuration.",
             exists=True,
             dir_okay=False,
-            show_default=False,
+            show_default="as the file says",
         ),
     ] = None,
     processes: Annotated[
@@ -44,7 +44,7 @@ def train_command(
             metavar="N",
             min=1,
             help="Start N processes by accelerate launch.",
-            show_default=False,
+            show_default="as the file says",
         ),
     ] = None,
 ) -> None:

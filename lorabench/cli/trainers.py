@@ -30,10 +30,11 @@ def start_thread(path: Path, *, resume: bool | None, override: bool) -> ThreadTr
 
 def start_process(path: Path, *, resume: bool | None, override: bool) -> ProcessTrainer:
     """Begin to train in a process that shares nothing with this one but the run's folder."""
+    from lorabench.training.config.run_config import RunConfig
     from lorabench.training.trainer.launch import launch
 
     process = launch(path, resume=resume, override=override)
-    return ProcessTrainer(path.parent, process)
+    return ProcessTrainer(RunConfig.load(path).folder, process)
 
 
 class ThreadTrainer:
