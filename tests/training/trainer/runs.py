@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 import yaml
 
 from lorabench.runs.events import EVENTS_FILE, Follower
+from lorabench.training.trainer.watched import WatchedTrainer
 from tests.conftest import REPOSITORY
 
 SAMPLES = REPOSITORY / "sample_adapters"
@@ -79,3 +82,15 @@ def rows_file(folder: Path, rows: list[Mapping[str, Any]]) -> Path:
     lines = [json.dumps(row) for row in rows]
     (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Any) -> None:
+    """Call `do` when this step begins, as if somebody did it from outside."""
+    original = WatchedTrainer.training_step
+
+    def training_step(self: WatchedTrainer, *arguments: Any, **options: Any) -> torch.Tensor:
+        if self.state.global_step + 1 == step:
+            do()
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(WatchedTrainer, "training_step", training_step)

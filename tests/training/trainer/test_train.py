@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import os
 import shutil
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,6 @@ from lorabench.runs.device import Meters
 from lorabench.runs.lock import read_owner, take_lock
 from lorabench.runs.record import RunRecord
 from lorabench.runs.requests import request_checkpoint, request_stop, stop_requested
-from lorabench.training.config.presets import new_run
-from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer import callback as callback_module
 from lorabench.training.trainer import meters
 from lorabench.training.trainer.thread import TrainingThread
@@ -35,6 +31,7 @@ from tests.training.trainer.runs import (
     SAMPLES,
     STEPS,
     adapter_bytes,
+    at_step,
     events_of,
     learnt,
     of_kind,
@@ -42,18 +39,6 @@ from tests.training.trainer.runs import (
     run_file,
     warnings_of,
 )
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Any) -> None:
-    """Call `do` when this step begins, as if somebody did it from outside."""
-    original = WatchedTrainer.training_step
-
-    def training_step(self: WatchedTrainer, *arguments: Any, **options: Any) -> torch.Tensor:
-        if self.state.global_step + 1 == step:
-            do()
-        return original(self, *arguments, **options)
-
-    monkeypatch.setattr(WatchedTrainer, "training_step", training_step)
 
 
 def test_a_run_tells_its_stages_its_start_each_step_and_its_end(undisturbed: Path) -> None:
@@ -346,53 +331,6 @@ def test_gradients_that_are_zero_from_the_start_end_the_run(
     (failed,) = of_kind(events_of(run), "failed")
     assert failed["error"] == "All gradients are zero at step 3: nothing is learnt."
     assert "All gradients are zero at step 1: nothing is learnt." in warnings_of(run)
-
-
-def test_warnings_and_what_the_libraries_log_are_events_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def warn() -> None:
-        for _ in range(2):
-            with warnings.catch_warnings():
-                warnings.simplefilter("always")
-                warnings.warn("a python warning", UserWarning, stacklevel=1)
-            logging.getLogger("transformers.trainer").warning("a library's warning")
-            logging.getLogger("torch.optim").error("an error\nin two lines")
-            logging.getLogger("trl").info("not this one")
-
-    at_step(monkeypatch, 1, warn)
-    with pytest.warns(UserWarning, match="a python warning"):
-        train(run_file(tmp_path, max_steps=1))
-    texts = warnings_of(tmp_path / "run")
-    for text in ("a python warning", "a library's warning", "an error in two lines"):
-        assert texts.count(text) == 1
-    assert "not this one" not in texts
-
-
-@pytest.mark.filterwarnings("always::FutureWarning")
-def test_a_new_run_trains_without_a_warning(tmp_path: Path) -> None:
-    config = RunConfig.load(new_run(tmp_path / "run"))
-    config.apply({"max_steps": 2, "warmup_steps": 0})
-    config.save()
-    with pytest.warns(FutureWarning, match="gradient_checkpointing"):  # as it is printed in output.log
-        assert train(tmp_path / "run").state == "finished"
-    assert warnings_of(tmp_path / "run") == []
-
-
-@pytest.mark.filterwarnings("always::FutureWarning")
-def test_of_the_deprecations_those_of_the_file_s_own_fields_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def warn() -> None:
-        warnings.warn("`lora_r` is deprecated: use `rank`", FutureWarning, stacklevel=1)
-        warnings.warn("`lora_rank` is deprecated", FutureWarning, stacklevel=1)
-
-    at_step(monkeypatch, 1, warn)
-    with pytest.warns(FutureWarning, match="`lora_rank`"):
-        train(run_file(tmp_path, max_steps=1))
-    assert [text for text in warnings_of(tmp_path / "run") if "deprecated" in text] == [
-        "`lora_r` is deprecated: use `rank`"
-    ]
 
 
 def test_an_evaluation_is_an_event(tmp_path: Path) -> None:
