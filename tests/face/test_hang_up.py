@@ -104,7 +104,7 @@ def test_the_pane_of_tmux_is_killed(run: Path, tmp_path: Path):
 
 
 def test_after_a_kill_the_workbench_goes_on_from_the_checkpoint(tmp_path: Path):
-    run = make_run(tmp_path / "outputs" / "short", steps=3 * STEPS, save_steps=10)
+    run = make_run(tmp_path / "outputs" / "short", steps=2 * STEPS, save_steps=5)
     terminal = begin(run)
     terminal.wait_until(lambda: "checkpoint" in kinds(run), "a checkpoint")
     os.kill(workbench_of(terminal.child), signal.SIGKILL)
@@ -125,7 +125,7 @@ def test_after_a_kill_the_workbench_goes_on_from_the_checkpoint(tmp_path: Path):
     assert terminal.close() == 0
     again = [event for event in events(run) if event["kind"] == "started"][1]
     assert again["resumed_step"] == int(offered[1])
-    later = list(range(int(offered[1]) + 1, 3 * STEPS + 1))
+    later = list(range(int(offered[1]) + 1, 2 * STEPS + 1))
     assert steps(run)[-len(later) :] == later
 
 
