@@ -97,7 +97,7 @@ class RunRecord:
         else:
             self._drop_after(resumed)
         self.state, self.started = "training", event
-        self.step = resumed
+        self.step, self.epoch = resumed, None
         self.total_steps = _integer(event.get("total_steps"))
 
     def _drop_after(self, step: int) -> None:

@@ -76,7 +76,7 @@ def test_the_device_s_state_before_the_start_is_kept_and_an_earlier_attempt_s_is
 
 
 def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint() -> None:
-    before = [log(step, 10.0 - step) for step in range(1, 9)]
+    before = [log(step, 10.0 - step, epoch=step / 4) for step in range(1, 9)]
     made = record(
         START,
         *before,
@@ -86,7 +86,7 @@ def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint() -> None:
         stage("preflight"),
         {**START, "resumed_step": 5},
     )
-    assert (made.step, made.state) == (5, "training")
+    assert (made.step, made.epoch, made.state) == (5, None, "training")
     assert losses(made) == {1: 9.0, 2: 8.0, 3: 7.0, 4: 6.0, 5: 5.0}
     assert [event["step"] for event in made.checkpoints] == [3]
     assert (made.spectra, len(made.norms)) == (None, 0)
