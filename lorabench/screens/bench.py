@@ -247,24 +247,24 @@ went, `n` makes a new run.
     def action_train(self) -> None:
         """Train the run under the cursor."""
         row = self.current_row
-        if row is not None and (row.path / RUN_FILE).is_file():
-            self.workbench.train_run(row.path)
+        if row is not None and (row.run / RUN_FILE).is_file():
+            self.workbench.train_run(row.run)
         else:
             self.notify("There is no run.yaml here to train. Press n for a new run.", severity="warning")
 
     def action_watch(self) -> None:
         """Show how the run under the cursor trains, or trained."""
         row = self.current_row
-        if row is not None and (row.state == "training" or (row.path / EVENTS_FILE).is_file()):
-            self.workbench.watch_run(row.path)
+        if row is not None and (row.state == "training" or (row.run / EVENTS_FILE).is_file()):
+            self.workbench.watch_run(row.run)
         else:
             self.notify("No training has been recorded here.", severity="warning")
 
     async def action_config(self) -> None:
         """Open the configuration of the run under the cursor, or show the one that is open."""
         row = self.current_row
-        if row is not None and (row.path / RUN_FILE).is_file():
-            self.workbench.open_config(row.path / RUN_FILE)
+        if row is not None and (row.run / RUN_FILE).is_file():
+            self.workbench.open_config(row.run / RUN_FILE)
         else:
             await self.run_action("app.show('config')")
 

@@ -29,6 +29,12 @@ class Row:
     config: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def run(self) -> Path:
+        """Where its run is, if it has one: of a checkpoint the folder above."""
+        saved = self.history is not None and self.history.state == "checkpoint"
+        return self.path.parent if saved else self.path
+
+    @property
     def rank(self) -> int | None:
         """The rank of the adapter, or of the one to come."""
         if self.location is not None:

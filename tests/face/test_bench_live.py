@@ -14,6 +14,7 @@ from lorabench.runs.events import EventWriter
 from lorabench.runs.history import History
 from lorabench.runs.lock import LOCK_FILE, take_lock
 from lorabench.screens.listing import Row, list_folder, renewed
+from lorabench.screens.run_table import RunTable
 from tests.face.conftest import write_adapter
 from tests.face.looking import bench_rows, detail, settled, text_of, until
 
@@ -124,6 +125,28 @@ async def test_t_trains_the_run_under_the_cursor(workbench: Make, outputs: Path,
         await until(pilot, lambda: "There is no run.yaml here to train" in text_of(app))
         await pilot.press("down", "t")
         assert asked == [outputs / "new"]
+
+
+async def test_on_a_checkpoint_s_row_t_w_and_2_are_about_its_run(
+    workbench: Make, outputs: Path, asked: list[Path]
+) -> None:
+    run = outputs / "new"
+    write_adapter(run / "checkpoint-320", layers=1)
+    (run / "checkpoint-320" / "trainer_state.json").write_text('{"global_step": 320, "log_history": []}')
+    with EventWriter(run) as events:
+        events.write("started", total_steps=750)
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("down", "down")
+        assert app.screen.query_one(RunTable).current.path == run / "checkpoint-320"  # type: ignore[union-attr]
+        await pilot.press("t")
+        assert asked == [run]
+        await pilot.press("2")
+        await until(pilot, lambda: app.config_file is not None and app.config_file.path == run / "run.yaml")
+        await pilot.press("1", "w")
+        await until(pilot, lambda: app.current_mode == "train")
+        assert app.run_folder == run
 
 
 async def test_w_shows_how_a_finished_run_trained_and_says_where_none_did(
