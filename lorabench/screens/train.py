@@ -113,6 +113,7 @@ takes a few steps beside the run, and says whether the change applied to the wei
         folder = self.workbench.run_folder
         if folder is not None and (self.watched is None or self.watched.folder != folder):
             self.watched, self.reading, self.frozen = RunWatch(folder), False, False
+            self.query_one(LossChart).behind = None
         self.tick()
         self.draw()
 
@@ -261,9 +262,10 @@ takes a few steps beside the run, and says whether the change applied to the wei
     @work(exclusive=True, group="behind", exit_on_error=False)
     async def action_behind(self) -> None:
         """Choose another run of the folder whose loss is drawn behind this one's."""
-        if self.watched is None:
+        watch = self.watched
+        if watch is None:
             return
-        found = await asyncio.to_thread(runs_with_loss, self.workbench.folder, self.watched.folder)
+        found = await asyncio.to_thread(runs_with_loss, self.workbench.folder, watch.folder)
         if not found:
             self.notify("No other run of this folder has a loss.", markup=False)
             return
@@ -271,8 +273,9 @@ takes a few steps beside the run, and says whether the change applied to the wei
         at = await self.app.push_screen_wait(ChoiceDialog("the loss behind this one", choices))
         if at is not None:
             curve = await asyncio.to_thread(loss_behind, found[at - 1].folder) if at else None
-            self.query_one(LossChart).behind = curve
-            self.draw()
+            if watch is self.watched:
+                self.query_one(LossChart).behind = curve
+                self.draw()
 
     def action_log_axis(self) -> None:
         """Make the loss axis logarithmic, or linear again."""

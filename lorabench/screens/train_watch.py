@@ -65,7 +65,7 @@ class RunWatch:
                 self._add_what_others_wrote()
             self.caught_up = not events
             self._live = self._live or self.caught_up
-            self._abandoned = self.caught_up and (owner is None or owner.alive is False)
+            self._abandoned = self.caught_up and not self._owned
             told = (self.activity, self._live) != before
             self.changed = self.changed or bool(events) or new_output or told
         return bool(events)
@@ -110,13 +110,17 @@ class RunWatch:
     @property
     def activity(self) -> Activity:
         """What goes on: what the events say last, unless the lock says otherwise."""
-        owner = self.owner
-        if owner is not None and owner.alive is not False and owner.since > self.last_time:
+        if self._owned and self.owner is not None and self.owner.since > self.last_time:
             return "starting"  # whatever an earlier attempt has come to
-        if not self.events:
-            return "waiting"
+        if not self.events or not (self._owned or self._live):
+            return "waiting"  # a history that is half read tells of a training
         state = self.record.state
         return "gone" if state in ("starting", "training") and self._abandoned else state
+
+    @property
+    def _owned(self) -> bool:
+        """Whether somebody holds the folder who may live: of another host one cannot know."""
+        return self.owner is not None and self.owner.alive is not False
 
     @property
     def going(self) -> bool:

@@ -34,17 +34,24 @@ def modules_of(event: Mapping[str, Any] | None) -> Modules:
 def values_of(modules: Modules, field: str) -> list[float]:
     """Return a field of all modules that have a finite number there."""
     found = (module.get(field) for module in modules.values())
-    return [float(v) for v in found if isinstance(v, int | float) and math.isfinite(v)]
+    return [float(v) for v in found if _is_number(v)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def growth(now: Modules, before: Modules) -> list[tuple[str, float, float]]:
-    """Return (module, ‖ΔW‖ now, growth of ‖ΔW‖), the fastest growing first."""
-    grown = [
-        (name, float(module["norm"]), float(module["norm"]) - float(before[name]["norm"]))
-        for name, module in now.items()
-        if name in before and all(isinstance(at.get("norm"), int | float) for at in (module, before[name]))
-    ]
-    return sorted(grown, key=lambda at: -at[2])
+    """Return (module, ‖ΔW‖ now, growth of ‖ΔW‖ as a share of what it was), the fastest growing first.
+
+    What grew from nothing has grown infinitely.
+    """
+    grown = []
+    for name, module in now.items():
+        norm, old = (at.get("norm") for at in (module, before.get(name, {})))
+        if _is_number(norm) and _is_number(old) and norm > 0:
+            grown.append((name, float(norm), norm / old - 1 if old > 0 else math.inf))
+    return sorted(grown, key=lambda at: (-at[2], -at[1]))
 
 
 def dead_of(event: Mapping[str, Any] | None) -> list[str]:
@@ -171,8 +178,8 @@ class DeltaPanel(Painting):
             return []
         width = self.size.width - 17
         rows = [
-            Text(f"{shorten(short_module(name), width):<{width}} {norm:>7.3g} {_percent(norm, more):>8}")
-            for name, norm, more in grown
+            Text(f"{shorten(short_module(name), width):<{width}} {norm:>7.3g} {_percent(share):>8}")
+            for name, norm, share in grown
         ]
         return [Text(f"{'growing fastest':<{width}} {'‖ΔW‖':>7} {'growth':>8}", self.look("name")), *rows]
 
@@ -189,9 +196,9 @@ class DeltaPanel(Painting):
         second = self._dead(record, DEAD_WIDTH)
         if text := update_text(record.update or {}):
             second.append("  last update ", self.look("name")).append(text)
-        for name, norm, more in growth(now, before)[:1]:
+        for name, _, share in growth(now, before)[:1]:
             second.append("  growing ", self.look("name"))
-            second.append(f"{short_module(name)} {_percent(norm, more)}")
+            second.append(f"{short_module(name)} {_percent(share)}")
         return [numbers, second]
 
 
@@ -199,9 +206,7 @@ def _step(event: Mapping[str, Any] | None) -> object:
     return event.get("step", "") if event else MISSING
 
 
-def _percent(norm: float, more: float) -> str:
-    before = norm - more
-    if before <= 0:
+def _percent(share: float) -> str:
+    if not math.isfinite(share):
         return "new"
-    percent = 100 * more / before
-    return f"{percent:+.1f} %" if abs(percent) >= 1 else f"{percent:+.2f} %"
+    return f"{100 * share:+.1f} %" if abs(share) >= 0.01 else f"{100 * share:+.2f} %"

@@ -15,7 +15,7 @@ from lorabench.runs.lock import take_lock
 from lorabench.screens.dialogs import ChoiceDialog
 from lorabench.screens.train import TrainScreen
 from lorabench.screens.train_watch import CHUNK_BYTES, RunWatch
-from lorabench.widgets.delta_panel import DeltaPanel
+from lorabench.widgets.delta_panel import DeltaPanel, growth
 from lorabench.widgets.log_pane import LogPane
 from tests.face.looking import text_of, until
 from tests.face.watching import app_on, begin, log, recorded, sees, watch
@@ -29,7 +29,7 @@ async def test_delta_w_is_told_now_and_before_with_what_grows(run: Path) -> None
         before, now = (event["modules"] for event in recorded("spectra")[-2:])
         norm = sum(module["norm"] ** 2 for module in now.values()) ** 0.5
         ranks = sorted(module["stable_rank"] for module in now.values())
-        growth = {name: now[name]["norm"] - before[name]["norm"] for name in now}
+        growth = {name: now[name]["norm"] / before[name]["norm"] for name in now}
         fastest = max(growth, key=lambda name: growth[name])
         words = fastest.split(".")
         shown = "\n".join(line[78:] for line in text_of(app).splitlines())
@@ -39,6 +39,16 @@ async def test_delta_w_is_told_now_and_before_with_what_grows(run: Path) -> None
             line for at, line in enumerate(shown.splitlines()) if "growing" in shown.splitlines()[at - 1]
         )
         assert f"{words[2]}.{words[-1]}" in first
+
+
+def test_what_grows_fastest_is_sorted_by_what_is_printed() -> None:
+    def modules(**norms: float) -> dict[str, dict[str, float]]:
+        return {name: {"norm": norm} for name, norm in norms.items()}
+
+    before = modules(large=10.0, small=0.1, none=0.0, dead=0.0, odd=float("nan"))
+    now = modules(large=11.0, small=0.15, none=0.2, dead=0.0, odd=1.0, other=3.0)
+    grown = [(name, norm, round(share, 6)) for name, norm, share in growth(now, before)]
+    assert grown == [("none", 0.2, float("inf")), ("small", 0.15, 0.5), ("large", 11.0, 0.1)]
 
 
 async def test_the_newest_update_is_one_line_and_dead_modules_are_named(new: Path) -> None:
@@ -140,6 +150,21 @@ async def test_o_draws_the_loss_of_another_run_behind(run: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, ChoiceDialog))
         await pilot.press("enter")
         await until(pilot, lambda: "⠒ style-r[4]" not in text_of(app))
+
+
+async def test_the_loss_behind_a_run_is_not_behind_the_next_one(run: Path, new: Path) -> None:
+    begin(new, steps=100).close()
+    app = app_on(run.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await watch(pilot, run)
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(app.screen, ChoiceDialog))
+        await pilot.press("down", "enter")
+        await sees(pilot, f"⠒ {new.name} 1")
+        await pilot.press("1")
+        await watch(pilot, new)
+        await sees(pilot, "train 1")
+        assert f"⠒ {new.name}" not in text_of(app)
 
 
 async def test_a_run_of_another_tool_shows_its_losses_and_the_spectra_of_its_checkpoints(
@@ -269,6 +294,26 @@ def test_spectra_of_very_many_modules_are_read_though_their_line_is_longer_than_
     assert watch_.record.spectra is not None
     assert len(watch_.record.spectra["modules"]) == 2_400
     assert watch_.record.step == 2
+
+
+def test_a_run_is_no_training_while_the_history_of_its_end_is_still_to_be_read(new: Path) -> None:
+    with begin(new, steps=2_000) as writer:
+        writer.write("finished", step=2_000)
+    assert (new / "events.jsonl").stat().st_size > CHUNK_BYTES
+    watch_ = RunWatch(new)
+    assert watch_.read()
+    assert (watch_.record.state, watch_.activity, watch_.going) == ("training", "waiting", False)
+    while watch_.read():
+        pass
+    assert (watch_.activity, watch_.going) == ("finished", False)
+
+
+def test_a_run_that_is_trained_is_a_training_while_its_history_is_still_to_be_read(new: Path) -> None:
+    with take_lock(new):
+        begin(new, steps=2_000).close()
+        watch_ = RunWatch(new)
+        assert watch_.read()
+        assert (watch_.activity, watch_.going) == ("training", True)
 
 
 def test_a_long_history_is_read_in_parts(new: Path) -> None:
