@@ -85,10 +85,14 @@ class Training:
         return self.begun_here if self.goes_on else None
 
     def stop(self) -> None:
-        """Ask the run that was begun here to save and end."""
+        """Ask the run that was begun here to save and end.
+
+        Raises:
+            LorabenchError: a process of its own cannot be asked.
+        """
         if self.trainer is not None:
-            self.stopping = True
             self.trainer.stop()
+            self.stopping = True
 
     @property
     def name(self) -> str:
@@ -171,8 +175,7 @@ class Training:
     def _run(self, path: Path, folder: Path, resume: bool | None, override: bool, thread: bool) -> None:
         assert self._start is not None
         folder.mkdir(parents=True, exist_ok=True)
-        if self._watch is not None:
-            self._watch.stop()
+        self._take_log_back()
         if self._terminal is not None and thread:
             self._terminal.log_to(folder / OUTPUT_FILE)
             self._watch = self._app.set_interval(LOOK_SECONDS, self._take_log_back)
@@ -183,6 +186,7 @@ class Training:
         """When the run has ended: what is printed now is not of this run any more."""
         if not self.goes_on and self._terminal is not None and self._watch is not None:
             self._watch.stop()
+            self._watch = None
             self._terminal.log_here()
 
     def ask_before_quitting(self, leave: Callable[[], None], quit_: Callable[[], None]) -> None:
@@ -193,8 +197,9 @@ class Training:
 
         def answered(choice: int | None) -> None:
             if choice == 0:
-                self.stop()
-                quit_()
+                with self._failing():
+                    self.stop()
+                    quit_()
             elif choice == 1:
                 leave()
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,9 @@ from safetensors.numpy import save_file
 from textual.widgets import OptionList
 
 from lorabench.app import LorabenchApp
+from lorabench.errors import LorabenchError
 from lorabench.runs.lock import LOCK_FILE, take_lock
+from lorabench.screens.training import Training
 from tests.face.looking import settled, text_of, until
 from tests.face.trainings import make_run
 
@@ -30,6 +35,8 @@ class Told:
     stops: int = 0
 
     def stop(self) -> None:
+        if not self.path.parent.exists():
+            raise LorabenchError("Nobody can be asked.")
         self.stops += 1
 
     def wait(self) -> bool:
@@ -261,3 +268,50 @@ async def test_without_a_run_nothing_can_be_left(app):
         await pilot.press("d", "ctrl+c")
         assert workbench.is_running
         assert not workbench.detached
+
+
+async def test_a_run_that_cannot_be_asked_to_stop_says_so_and_the_workbench_stays(
+    app, run: Path, starts: Starts
+):
+    workbench = app(own_process=True)
+    async with workbench.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("t")
+        await until(pilot, lambda: bool(starts.begun))
+        shutil.rmtree(run)
+        await pilot.press("q")
+        await until(pilot, lambda: "mine is training" in text_of(workbench))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Nobody can be asked." in text_of(workbench))
+        assert workbench.is_running
+        assert not workbench.training.stopping
+
+
+@dataclass
+class Log:
+    """Where the terminal sends what is printed."""
+
+    place: str = "here"
+
+    def log_to(self, path: Path) -> None:
+        self.place = path.parent.name
+
+    def log_here(self) -> None:
+        self.place = "here"
+
+
+def test_a_run_of_its_own_process_right_after_a_thread_s_leaves_that_one_s_log(run: Path, starts: Starts):
+    other = make_run(run.parent / "other")
+    (other / "run.yaml").write_text((other / "run.yaml").read_text() + "num_processes: 2\n")
+    app: Any = SimpleNamespace(
+        set_interval=lambda *_: SimpleNamespace(stop=lambda: None), call_after_refresh=lambda *_, **__: None
+    )
+    app.notify = None
+    log: Any = Log()
+    training = Training(app, pytest.fail, starts, log, own_process=False)
+    training.begin(run / "run.yaml", override=False, resume=None, then=lambda _: None)
+    assert log.place == "mine"
+    starts.begun[0].alive = False
+    training.begin(other / "run.yaml", override=False, resume=None, then=lambda _: None)
+    assert [told.own_process for told in starts.begun] == [False, True]
+    assert log.place == "here"
