@@ -85,6 +85,7 @@ class Session:
             self._app.leave()
         elif self._asked is None or now - self._asked > _SAME_SIGNAL_SECONDS:
             self._terminal.reset()
+            self._terminal.log.unlink(missing_ok=True)
             os._exit(128 + number)
 
     def finish(self) -> int:

@@ -31,8 +31,8 @@ def training(run: Path) -> Iterator[Open]:
     """Open the workbench, and press `t` on the run; whatever is left of it is ended after the test."""
     opened: list[tuple[Terminal, int]] = []
 
-    def open_it(*options: str) -> Terminal:
-        terminal = Terminal([*COUNTING, str(run.parent), *options], size=(100, 30))
+    def open_it(*options: str, **env: str) -> Terminal:
+        terminal = Terminal([*COUNTING, str(run.parent), *options], size=(100, 30), **env)
         terminal.wait_for("counted")
         opened.append((terminal, workbench_of(terminal.child)))
         terminal.type("t")
@@ -117,9 +117,14 @@ def test_ctrl_c_stops_and_saves(training: Open, run: Path):
 
 
 @pytest.mark.parametrize(("first", "second"), [("\x03", "\x03"), (signal.SIGTERM, signal.SIGTERM)])
-def test_a_second_one_ends_at_once(training: Open, run: Path, first: object, second: object):
+def test_a_second_one_ends_at_once_and_leaves_no_log(
+    training: Open, run: Path, tmp_path: Path, first: object, second: object
+):
     (run / "hold").touch()
-    terminal = training()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    terminal = training(TMPDIR=str(temporary))
+    assert len(list(temporary.glob("lorabench-*.log"))) == 1
     workbench = workbench_of(terminal.child)
 
     def send(what: object) -> None:
@@ -138,6 +143,7 @@ def test_a_second_one_ends_at_once(training: Open, run: Path, first: object, sec
     assert terminal.close() in (128 + signal.SIGTERM, 128 + signal.SIGINT)
     assert not alive(workbench)
     assert kinds(run)[-1] == "log"
+    assert list(temporary.glob("lorabench-*.log")) == []
 
 
 def test_one_signal_to_the_whole_group_is_one_signal(training: Open, run: Path):
