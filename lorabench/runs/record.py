@@ -123,12 +123,15 @@ class RunRecord:
         self._note_step(event)
 
     def _take_log(self, event: Event) -> None:
+        self._take_step(event)
+        self._note_numbers(event)
+
+    def _take_step(self, event: Event) -> None:
         self._note_step(event)
         step, seconds = _integer(event.get("step")), _number(event.get("time"))
         newer = step is not None and (not self._times or step > self._times[-1][0])
         if step is not None and newer and seconds is not None:
             self._times.append((step, seconds))
-        self._note_numbers(event)
 
     def _take_eval(self, event: Event) -> None:
         self._note_step(event)

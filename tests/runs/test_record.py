@@ -75,6 +75,15 @@ def test_the_device_s_state_before_the_start_is_kept_and_an_earlier_attempt_s_is
     assert made.device == {}
 
 
+def test_between_two_logs_the_steps_tell_how_far_the_run_is_and_how_long_it_takes() -> None:
+    step = {"kind": "step", "epoch": 0.1}
+    made = record({**START, "total_steps": 100}, {**step, "step": 10}, {**step, "step": 20})
+    assert (made.step, made.epoch, made.series) == (20, 0.1, {})
+    assert made.seconds_left() == 8.0  # ten steps in a second
+    made.add({"kind": "log", "step": 20, "loss": 1.0, "time": 103.0})
+    assert made.seconds_left() == 8.0
+
+
 def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint() -> None:
     before = [log(step, 10.0 - step, epoch=step / 4) for step in range(1, 9)]
     made = record(
