@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from lorabench.training.trainer.watched import WatchedTrainer
 
 _ZERO_LOGS = 3
+STEP_SECONDS = 2.0
+"""The least time from one word of the step reached to the next."""
+
+Picture = TypeVar("Picture")
 
 
 class NothingLeft(Exception):
@@ -55,6 +61,8 @@ class RunCallback(TrainerCallback, ExportableState):
         self._pace = Pace()
         self._spectra: LiveSpectra | None = None
         self._first = True
+        self._first_step = 0
+        self._told = 0.0
         self._rank_device: torch.device | None = None
         self._zero_logs = 0
         self._learnt = self._told_of_nan = False
@@ -87,11 +95,12 @@ class RunCallback(TrainerCallback, ExportableState):
         self._first = args.process_index == 0
         self._rank_device = args.device if args.world_size > 1 else None
         if self._first:
-            try:
-                self._spectra = LiveSpectra(self._trainer.model)
-            except LorabenchError as error:
-                self._events.warn(str(error))
-        self._pace.begin(self._tokens)
+            self._spectra = self._pictured(lambda: LiveSpectra(self._trainer.model))
+        self._first_step, self._told = state.global_step, time.monotonic()
+
+    def on_step_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self._first_step:  # the batches that a resumed run skips are skipped by now
+            self._pace.begin(self._tokens)
 
     def on_step_end(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._pace.step()
@@ -103,6 +112,9 @@ class RunCallback(TrainerCallback, ExportableState):
             args.save_only_model = False  # or nothing could go on from it
         if save:
             control.should_save = True
+        if not control.should_log and time.monotonic() - self._told >= STEP_SECONDS:
+            self._told = time.monotonic()
+            self._events.write("step", step=state.global_step, epoch=state.epoch)
 
     def _agreed(self) -> tuple[bool, bool, bool]:
         """Say whether a stop and a checkpoint are asked for and a loss was bad, alike in every process."""
@@ -138,6 +150,7 @@ class RunCallback(TrainerCallback, ExportableState):
             logs.pop("num_tokens", None)
             rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
             pace = self._pace.read(self._tokens, rows)
+            self._told = time.monotonic()
             self._events.write("log", step=state.global_step, **logs, tokens=self._tokens, **pace)
             self._look_at_gradients(logs.get("grad_norm"), state.global_step)
             self._look_at_spectra(state.global_step)
@@ -156,17 +169,22 @@ class RunCallback(TrainerCallback, ExportableState):
             self._events.warn(NoGradients(step).message)
 
     def _look_at_spectra(self, step: int) -> None:
-        if self._spectra is None:
-            return
-        try:
-            event = self._spectra.measure(step)
-        except Exception as error:  # noqa: BLE001  a picture of the run is not worth the run
-            traceback.print_exception(error)
-            self._events.warn(f"The spectra are looked at no more: {type(error).__name__}: {error}")
-            self._spectra = None
-            return
+        spectra = self._spectra
+        event = self._pictured(lambda: spectra.measure(step)) if spectra is not None else None
         if event is not None:
             self._events.write(**event)
+
+    def _pictured(self, picture: Callable[[], Picture]) -> Picture | None:
+        """Return a picture of the run; one that fails is not worth the run, and is the last."""
+        try:
+            return picture()
+        except LorabenchError as error:
+            self._events.warn(str(error))
+        except Exception as error:  # noqa: BLE001
+            traceback.print_exception(error)
+            self._events.warn(f"The spectra are looked at no more: {type(error).__name__}: {error}")
+        self._spectra = None
+        return None
 
     def on_evaluate(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._pace.go_on()

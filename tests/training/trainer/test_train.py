@@ -24,6 +24,7 @@ from lorabench.runs.record import RunRecord
 from lorabench.runs.requests import request_checkpoint, request_stop, stop_requested
 from lorabench.training.trainer import callback as callback_module
 from lorabench.training.trainer import meters
+from lorabench.training.trainer.pace import Pace
 from lorabench.training.trainer.thread import TrainingThread
 from lorabench.training.trainer.train import train
 from lorabench.training.trainer.watched import WatchedTrainer
@@ -373,6 +374,50 @@ def test_a_picture_of_the_run_that_fails_does_not_end_it(
     assert train(run_file(tmp_path, max_steps=2)).state == "finished"
     told = [text for text in warnings_of(tmp_path / "run") if "no picture" in text]
     assert told == ["The spectra are looked at no more: ZeroDivisionError: no picture"]
+
+
+def test_a_model_of_which_no_picture_can_be_made_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("no layers")
+
+    monkeypatch.setattr(callback_module, "LiveSpectra", fail)
+    assert train(run_file(tmp_path, max_steps=1)).state == "finished"
+    assert "The spectra are looked at no more: KeyError: 'no layers'" in warnings_of(tmp_path / "run")
+
+
+def test_between_two_logs_a_run_tells_its_steps_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_module, "STEP_SECONDS", 0.0)
+    assert train(run_file(tmp_path, max_steps=5, logging_steps=3)).state == "finished"
+    events = of_kind(events_of(tmp_path / "run"), "step")
+    assert [event["step"] for event in events] == [1, 2, 4, 5]
+    assert events[1]["epoch"] == pytest.approx(2 * events[0]["epoch"])
+    monkeypatch.undo()
+    assert train(run_file(tmp_path, max_steps=5, logging_steps=3), resume=False).state == "finished"
+    assert len(of_kind(events_of(tmp_path / "run"), "step")) - 4 < 4  # quicker than one in two seconds
+
+
+def test_the_first_step_s_pace_is_without_what_a_resumed_run_skips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_file(tmp_path, max_steps=2, save_steps=1)
+    assert train(path).state == "finished"
+    shutil.rmtree(tmp_path / "run" / "checkpoint-2")
+    now = [0.0]
+    monkeypatch.setattr(Pace.__init__, "__defaults__", (lambda: now[0],))
+    skip = WatchedTrainer.get_batch_samples
+
+    def slow(self: WatchedTrainer, *arguments: Any, **options: Any) -> Any:
+        now[0] += 100.0
+        return skip(self, *arguments, **options)
+
+    monkeypatch.setattr(WatchedTrainer, "get_batch_samples", slow)
+    at_step(monkeypatch, 2, lambda: now.__setitem__(0, now[0] + 3.0))
+    assert train(path, resume=True).state == "finished"
+    assert of_kind(events_of(tmp_path / "run"), "log")[-1]["step_seconds"] == 3.0
 
 
 def test_what_fails_after_the_adapter_is_saved_is_a_warning(
