@@ -52,8 +52,9 @@ class TrainScreen(WorkScreen):
     HELP = """
 A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; the line at the top says who.
 
-- **Loss**: dots are what was logged, the line is their moving average, `◆` the evaluations. `l` makes the
-  axis logarithmic, `o` puts another run's loss behind. Until it is full the chart shows a part of all steps.
+- **Loss**: the line is what was logged, and from 64 values on their moving average, over dots; `◆` are the
+  evaluations. `l` makes the axis logarithmic, `o` puts another run's loss behind. Until it is full the chart
+  shows a part of all steps.
 - **ΔW**: what the adapter adds to the weights, from copies of A and B: size, stable rank and alpha of all
   modules (median), now and at the time before; the modules that grow fastest, and the dead ones (B = 0).
 - **Log**: follows the newest line until you scroll. `/` searches, `n` and `N` go from match to match, `f`

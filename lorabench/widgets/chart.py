@@ -43,13 +43,17 @@ class Curve:
         return Curve(self.kind, self.note, self.steps, low, high, self.sign)
 
 
+def smoothing_span(count: int) -> int:
+    """Return over how many of `count` values to average: about a thirtieth, and 1 of fewer than 64."""
+    return 1 << (max(count, 32) // 32).bit_length() - 1
+
+
 def smoothed(values: Floats) -> Floats:
     """Return the mean of the exponential moving averages from both ends: smooth, and not behind the values.
 
-    The span is about a thirtieth of the values, so that few are not smoothed at all. Values that are not
-    finite are left out; where there is nothing to average yet, the result is NaN.
+    Values that are not finite are left out; where there is nothing to average yet, the result is NaN.
     """
-    span = 2 ** int(math.log2(max(values.size, 32) / 32))
+    span = smoothing_span(values.size)
     return (_moving_average(values, span) + _moving_average(values[::-1], span)[::-1]) / 2
 
 
@@ -92,8 +96,8 @@ class Chart(Painting):
         self, curves: Sequence[Curve], marks: Curve | None, end: float, *, log: bool = False, title: str = ""
     ) -> None:
         """Draw curves, and marks at the upper values of another, from the first step to `end`."""
-        width, height = self.size.width - GUTTER, self.size.height - 2
-        if width < 8 or height < 2:
+        rows = self.size.height - 2
+        if self.size.width < GUTTER + 8 or rows < 2:
             return
         drawn = [curve.logarithmic() if log else curve for curve in (*curves, *([marks] if marks else []))]
         bounds = _bounds(drawn, end)
@@ -102,7 +106,9 @@ class Chart(Painting):
             self.paint([legend])
             return
         start = min((float(curve.steps[0]) for curve in drawn if curve.steps.size), default=0.0)
-        frame = Frame(width, height, start, max(end, start + 1), *bounds)
+        labels = _labels(rows, *bounds, log=log)
+        gutter = max(GUTTER, *(len(label) + 2 for label in labels.values()))
+        frame = Frame(max(1, self.size.width - gutter), rows, start, max(end, start + 1), *bounds)
         layers = [(curve.kind, band(frame, curve.steps, curve.low, curve.high)) for curve in drawn]
         if marks:
             layers.pop()
@@ -110,9 +116,9 @@ class Chart(Painting):
         if marks:
             _set_marks(cells, kinds, drawn[-1], frame, len(layers))
         styles = [self.look(kind) for kind in ["axis", *(kind for kind, _ in layers), "eval"]]
-        labels = _labels(frame, log=log)
-        rows = [self._row(labels.get(row, ""), cells[row], kinds[row], styles) for row in range(frame.rows)]
-        self.paint([legend, *rows, self._step_axis(frame)])
+        axis = [f"{labels.get(row, ''):>{gutter - 2}} {'┤' if row in labels else '│'}" for row in range(rows)]
+        lines = [self._row(axis[row], cells[row], kinds[row], styles) for row in range(rows)]
+        self.paint([legend, *lines, self._step_axis(frame, gutter)])
 
     def look(self, kind: Kind) -> Style:
         """Return the style of a kind of curve."""
@@ -128,21 +134,21 @@ class Chart(Painting):
     def _row(
         self, label: str, cells: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], styles: Sequence[Style]
     ) -> Text:
-        line = Text(no_wrap=True).append(f"{label:>{GUTTER - 2}} {'┤' if label else '│'}", styles[0])
+        line = Text(no_wrap=True).append(label, styles[0])
         edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), cells.size]
         for first, last in pairwise(edges):
             line.append("".join(map(chr, cells[first:last].tolist())), styles[int(kinds[first])])
         return line
 
-    def _step_axis(self, frame: Frame) -> Text:
+    def _step_axis(self, frame: Frame, gutter: int) -> Text:
         at, labels = ticks(frame.left, frame.right)
-        line = [" "] * (GUTTER + frame.columns)
+        line = [" "] * (gutter + frame.columns)
         taken = 0
         for step, label in zip(at, labels, strict=True):
             if step != round(step):
                 continue
             label = f"{step:,.0f}" if step < 1e6 else label
-            column = GUTTER + int(frame.across(np.array([step]))[0]) // DOTS_ACROSS
+            column = gutter + int(frame.across(np.array([step]))[0]) // DOTS_ACROSS
             first = min(max(column - len(label) // 2, taken), len(line) - len(label))
             if first >= taken:
                 line[first : first + len(label)] = label
@@ -197,12 +203,20 @@ def _log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     return [math.log10(step) for step in inside], [f"{step:g}" for step in inside]
 
 
-def _labels(frame: Frame, *, log: bool) -> dict[int, str]:
+def _labels(rows: int, bottom: float, top: float, *, log: bool) -> dict[int, str]:
     """Return the labels of the value axis by their rows: as many as leave a row free between two."""
-    at, labels = (_log_ticks if log else ticks)(frame.bottom, frame.top)
-    if frame.rows < LOW_ROWS or len(at) < 2:
-        at = [frame.bottom, frame.top]
-        labels = [f"{10**value if log else value:.3g}" for value in at]
-    rows = frame.down(np.array(at)) // DOTS_DOWN
-    every = next(n for n in range(1, rows.size + 1) if (np.diff(rows[::n]) <= -2).all())
-    return dict(zip(rows[::every].tolist(), labels[::every], strict=True))
+    at, labels = (_log_ticks if log else ticks)(bottom, top)
+    if rows < LOW_ROWS or len(at) < 2:
+        at = [bottom, top]
+        labels = _told_apart([10**value if log else value for value in at])
+    elif len(set(labels)) < len(labels):
+        labels = _told_apart(at)
+    places = Frame(1, rows, 0, 1, bottom, top).down(np.array(at)) // DOTS_DOWN
+    every = next(n for n in range(1, places.size + 1) if (np.diff(places[::n]) <= -2).all())
+    return dict(zip(places[::every].tolist(), labels[::every], strict=True))
+
+
+def _told_apart(values: Sequence[float]) -> list[str]:
+    """Write different values with as few digits, three at least, as tell each from the next."""
+    written = [[f"{value:.{digits}g}" for value in values] for digits in range(3, 18)]
+    return next((labels for labels in written if len(set(labels)) == len(labels)), written[-1])

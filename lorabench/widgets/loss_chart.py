@@ -6,7 +6,7 @@ import numpy as np
 
 from lorabench.runs.record import RunRecord
 from lorabench.runs.series import Series
-from lorabench.widgets.chart import MARK, Chart, Curve, last_step, smoothed
+from lorabench.widgets.chart import MARK, Chart, Curve, last_step, smoothed, smoothing_span
 
 LARGEST = 1e100
 
@@ -32,11 +32,14 @@ class LossChart(Chart):
         curves = [] if self.behind is None else [self.behind]
         losses, evaluations = record.series.get("loss"), record.series.get("eval_loss")
         if losses is not None and losses.last is not None:
-            train = loss_curve("train", "train", losses, "⣿")
             means = np.array(losses.points().mean, float)
-            means = smoothed(np.where(np.abs(means) < LARGEST, means, np.nan))
-            note = f"smoothed {means[-1]:.4g}" if means.size else "smoothed"
-            curves += [train, Curve("smoothed", note, train.steps, means, means, "━")]
+            if smoothing_span(means.size) == 1:
+                curves.append(loss_curve("smoothed", "train", losses, "━"))
+            else:
+                train = loss_curve("train", "train", losses, "⣿")
+                means = smoothed(np.where(np.abs(means) < LARGEST, means, np.nan))
+                note = f"smoothed {means[-1]:.4g}"
+                curves += [train, Curve("smoothed", note, train.steps, means, means, "━")]
         marks = None
         if evaluations is not None and evaluations.last is not None:
             marks = loss_curve("eval", "eval", evaluations, MARK)

@@ -149,6 +149,23 @@ async def test_a_curve_of_nothing_finite_is_told_by_its_legend_alone() -> None:
     assert not "".join(lines[1:]).strip()
 
 
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [([6.71421, 6.71418], False), ([0.030201, 0.030302], False), ([6.71421, 6.71418], True)],
+)
+async def test_the_labels_of_the_value_axis_differ_and_hold_what_is_drawn(
+    values: list[float], log: bool
+) -> None:
+    lines = await drawn([curve("train", [1, 40], values)], None, 40, log=log)
+    labels = [float(line.split("┤")[0]) for line in lines[1:11] if "┤" in line]
+    assert len(labels) >= 2
+    assert labels == sorted(set(labels), reverse=True)
+    assert min(labels) <= max(values)
+    assert max(labels) >= min(values)
+    assert len({line.index("┤") if "┤" in line else line.index("│") for line in lines[1:11]}) == 1
+    assert max(map(len, lines)) == 47
+
+
 class PaintingApp(App[None]):
     """A painting of four lines."""
 

@@ -133,6 +133,17 @@ async def test_the_log_is_searched_and_filtered(new: Path) -> None:
         assert pane.pattern == ""
 
 
+async def test_few_losses_are_one_curve_and_many_are_smoothed(new: Path) -> None:
+    app = app_on(new.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        with take_lock(new), begin(new, steps=63) as writer:
+            await watch(pilot, new)
+            await sees(pilot, "━ train 1.37")
+            assert "smoothed" not in text_of(app)
+            log(writer, 64)
+            await sees(pilot, "⣿ train 1.36", "━ smoothed 1.36")
+
+
 async def test_o_draws_the_loss_of_another_run_behind(run: Path) -> None:
     other = run.parent / "style-r[4]"
     other.mkdir()
