@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import sys
 import threading
 from pathlib import Path
 
@@ -48,14 +50,16 @@ class TrainingThread:
                 stopping=self._stopping,
             )
         finally:
-            _release_the_gpu()
+            _release()
             self.done.set()
 
 
+@functools.cache
 def _import_the_libraries() -> None:
     """Import what trains, and leave what that made out of later garbage collections.
 
-    A full collection over the libraries' objects stops the screen for 200 to 300 ms.
+    A full collection over the libraries' objects stops the screen for 200 to 300 ms. This is done once: what
+    a training leaves behind must not be frozen by the next.
     """
     gc.disable()
     try:
@@ -65,10 +69,12 @@ def _import_the_libraries() -> None:
         gc.enable()
 
 
-def _release_the_gpu() -> None:
-    """Give back what the model took: the next training in this process needs the room."""
-    import torch
+def _release() -> None:
+    """Give back what the model took: the next training in this process needs the room.
 
-    if torch.cuda.is_available():
-        gc.collect()
+    Model and trainer hold each other, so that nothing but a collection frees them.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

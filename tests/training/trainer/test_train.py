@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,28 @@ def test_a_thread_trains_and_stops_like_a_process(tmp_path: Path, monkeypatch: p
     assert (thread.outcome.state, thread.outcome.step) == ("stopped", 3)
     (started,) = of_kind(events_of(tmp_path / "run"), "started")
     assert started["place"] == "thread"
+
+
+def test_a_training_in_a_thread_leaves_nothing_for_the_next_to_carry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers: list[weakref.ref[WatchedTrainer]] = []
+    begin = WatchedTrainer.train
+
+    def train(self: WatchedTrainer, **options: Any) -> Any:
+        assert [trainer() for trainer in trainers] == [None] * len(trainers)
+        trainers.append(weakref.ref(self))
+        return begin(self, **options)
+
+    monkeypatch.setattr(WatchedTrainer, "train", train)
+    path = run_file(tmp_path, max_steps=1)
+    for _ in range(2):
+        thread = TrainingThread(path, resume=False)
+        thread.start()
+        assert thread.done.wait(60)
+        assert thread.outcome is not None
+        assert thread.outcome.state == "finished", thread.outcome
+    assert len(trainers) == 2
 
 
 def test_a_picture_of_the_run_that_fails_does_not_end_it(
