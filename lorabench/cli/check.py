@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorabench.cli.output import Page, emit
+from lorabench.runs.history import RUN_FILE
 from lorabench.spectra.report import dump_json
 from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding, Level
@@ -47,7 +48,7 @@ def check(path: Path, *, advice: bool, json: bool) -> int:
 
 
 def readable_config(path: Path) -> RunConfig:
-    """Return the configuration in a file.
+    """Return the configuration in a file, or in the run.yaml of a folder.
 
     Raises:
         LorabenchError: the file is not there, or no configuration can be read from it; says why.
@@ -55,6 +56,7 @@ def readable_config(path: Path) -> RunConfig:
     from lorabench.training.config.field import ConfigError
     from lorabench.training.config.run_config import RunConfig
 
+    path = path / RUN_FILE if path.is_dir() else path
     config = RunConfig.load(path)
     if config.broken:
         problems = "\n".join(f"{problem.message} {problem.allowed}".rstrip() for problem in config.problems)

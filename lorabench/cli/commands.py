@@ -255,7 +255,8 @@ def new_command(
 @app.command("check")
 def check_command(
     path: Annotated[
-        Path, typer.Argument(metavar="RUN_YAML", help="A run's configuration.", show_default=False)
+        Path,
+        typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False),
     ],
     advice: Annotated[bool, typer.Option("--advice", help="Add advice, each with its source.")] = False,
     json: JsonOption = False,
@@ -266,7 +267,7 @@ def check_command(
     serving. The exit status is 1 when a finding is an error.
 
     \b
-    Example: lorabench check my-run/run.yaml
+    Example: lorabench check my-run
              lorabench check my-run/run.yaml --advice --json | jq .findings
     """
     from lorabench.cli.check import check
@@ -280,7 +281,8 @@ app.command("train")(train_command)
 @app.command("audit")
 def audit_command(
     path: Annotated[
-        Path, typer.Argument(metavar="RUN_YAML", help="A run's configuration.", show_default=False)
+        Path,
+        typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False),
     ],
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each kind.")] = 3,
     every_tensor: Annotated[bool, typer.Option("--all", help="List every tensor.")] = False,
@@ -294,7 +296,7 @@ def audit_command(
     an error.
 
     \b
-    Example: lorabench audit my-run/run.yaml
+    Example: lorabench audit my-run
              lorabench audit my-run/run.yaml --steps 5 --json | jq .findings
     """
     from lorabench.cli.audit import audit

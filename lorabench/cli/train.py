@@ -11,11 +11,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorabench.cli.check import readable_config
 from lorabench.cli.progress import Display, display
 from lorabench.cli.watch import Interrupts, Watch
 from lorabench.errors import LorabenchError
+from lorabench.runs.checkpoints import checkpoints
 from lorabench.runs.events import EVENTS_FILE
-from lorabench.runs.history import RUN_FILE
 from lorabench.runs.lock import RunLockedError, read_owner
 from lorabench.runs.output import OUTPUT_FILE, OutputTail
 from lorabench.runs.record import RunRecord
@@ -45,13 +46,15 @@ def train(path: Path, options: Options) -> int:
     Raises:
         LorabenchError: the file cannot be read as a configuration, or somebody trains this run already.
     """
-    path = path / RUN_FILE if path.is_dir() else path
-    folder = _folder_of(path)
+    config = readable_config(path)
+    folder = config.folder
     _refuse_if_trained(folder)
+    if options.resume is None and not config.get("resume_from_checkpoint"):
+        _refuse_what_would_be_set_aside(folder)
     events = folder / EVENTS_FILE
     offset = events.stat().st_size if events.exists() else 0
     with Interrupts() as interrupts:  # before there is a trainer: none of them may leave it alone
-        process = _start(path, options)
+        process = _start(config.path or path, options)
         try:
             with display() as shown:
                 watch = Watch(folder, process, shown, offset, interrupts)
@@ -100,15 +103,14 @@ def _how_to_go_on(folder: Path) -> tuple[str, str]:
     return f"It trains on. Watch it: lorabench {watch}", f"Stop it: touch {stop}"
 
 
-def _folder_of(path: Path) -> Path:
-    from lorabench.training.config.field import ConfigError
-    from lorabench.training.config.run_config import RunConfig
-
-    config = RunConfig.load(path)
-    if config.broken:
-        problems = "\n".join(f"{problem.message} {problem.allowed}".rstrip() for problem in config.problems)
-        raise ConfigError(f"{visible(path)} cannot be read as a configuration.", problems)
-    return config.folder
+def _refuse_what_would_be_set_aside(folder: Path) -> None:
+    """Let nobody start anew unasked beside what an earlier attempt has saved."""
+    saved = checkpoints(folder)
+    if saved:
+        raise LorabenchError(
+            f"{visible(folder)} holds {visible(saved[-1].path.name)} of an earlier attempt.",
+            "Go on from it with --resume, or start anew with --anew, which keeps what there is in earlier-N.",
+        )
 
 
 def _refuse_if_trained(folder: Path) -> None:

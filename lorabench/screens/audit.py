@@ -135,7 +135,7 @@ def _table(*titles: str) -> Table:
 
 
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("step", "lr", "c", "c by hooks", "unexplained")
+    table = _table("step", "lr", "c", "c of hooks", "unexplained")
     for step in steps:
         rows = step["tensors"]
         left = [row["unexplained"] for row in rows if row["unexplained"] is not None]

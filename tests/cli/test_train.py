@@ -240,3 +240,14 @@ def test_help_has_an_example_and_the_statuses(lorabench):
     assert "lorabench train my-run --num-processes 2" in text
     assert "--resume / --anew" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_nothing_starts_anew_unasked_beside_an_earlier_attempt(run, lorabench):
+    (run / "checkpoint-7").mkdir()
+    done = lorabench("train", run)
+    assert done.returncode == 2
+    assert "holds checkpoint-7 of an earlier attempt." in done.stderr
+    assert "--resume" in done.stderr
+    assert "--anew" in done.stderr
+    assert (run / "checkpoint-7").is_dir()
+    assert not (run / "events.jsonl").exists()

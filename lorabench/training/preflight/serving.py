@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CHECK = "serving"
 MAX_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_MERGE = "Merged into its base (merge_and_unload of PEFT) it can be served as a whole model."
 # Initialisations that move a part of the base weight into A and B: the adapter fits no unchanged base model.
 _MOVES_THE_BASE = re.compile(r"pissa(_niter_\d+)?|olora|corda|loftq|lora_ga")
 
@@ -118,7 +119,7 @@ def _with_rank(refused: list[Finding], ranks: Iterable[int]) -> list[Finding]:
     if not refused or rank is None:
         return refused
     first, needed = refused[0], f"Without that vLLM needs --max-lora-rank {rank}."
-    return [replace(first, detail=f"{first.detail}\n{needed}".strip()), *refused[1:]]
+    return [replace(first, detail=f"{needed}\n{first.detail}".strip()), *refused[1:]]
 
 
 def _ranks(settings: Mapping[str, Any]) -> list[int]:
@@ -129,18 +130,18 @@ def _ranks(settings: Mapping[str, Any]) -> list[int]:
 def _refusals(settings: Mapping[str, Any], level: Level) -> Iterator[Finding]:
     """What vLLM's `PEFTHelper.validate_legal` rejects, and what it would load and compute wrongly."""
     if settings.get("use_dora"):
-        yield Finding(CHECK, level, "vLLM refuses DoRA.", mend=Mend("use_dora false", {"use_dora": False}))
+        yield Finding(CHECK, level, "vLLM refuses DoRA.", _MERGE, Mend("use_dora false", {"use_dora": False}))
     if settings.get("modules_to_save"):
         names = ", ".join(visible(name) for name in settings["modules_to_save"])
         message = f"vLLM refuses modules_to_save ({names}): it takes A and B alone."
-        yield Finding(CHECK, level, message, mend=Mend("save none", {"lora_modules_to_save": None}))
+        yield Finding(CHECK, level, message, _MERGE, Mend("save none", {"lora_modules_to_save": None}))
     bias = settings.get("bias") or "none"
     if bias != "none":
         message = f"vLLM refuses trained biases (bias: {visible(bias)})."
-        yield Finding(CHECK, level, message, mend=Mend("train no biases", {"bias": "none"}))
+        yield Finding(CHECK, level, message, _MERGE, Mend("train no biases", {"bias": "none"}))
     if settings.get("lora_bias"):
         message = "vLLM refuses biases in B (lora_bias)."
-        yield Finding(CHECK, level, message, mend=Mend("no lora_bias", {"lora_bias": False}))
+        yield Finding(CHECK, level, message, _MERGE, Mend("no lora_bias", {"lora_bias": False}))
     begun = str(settings.get("init_lora_weights", True)).lower()
     if _MOVES_THE_BASE.fullmatch(begun):
         yield Finding(

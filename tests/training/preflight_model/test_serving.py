@@ -97,7 +97,9 @@ def test_finished_adapters_are_served_or_refused(samples: Path, monkeypatch: pyt
     assert words[-1] == f"style-clean-r16={samples / 'style-clean-r16'}"
     (dora,) = serve_findings(open_adapter(samples / "dora-r16"))
     assert (dora.level, dora.message) == ("error", "vLLM refuses DoRA.")
-    assert dora.detail == "Without that vLLM needs --max-lora-rank 16."
+    needed, way_out = dora.detail.splitlines()
+    assert needed == "Without that vLLM needs --max-lora-rank 16."
+    assert "merge_and_unload" in way_out
     scaled, needed = serve_findings(open_adapter(samples / "rslora-rank-pattern"))
     assert "o_proj (trained with 1.41421)" in scaled.message
     assert needed.message == "vLLM needs --max-lora-rank 64."
