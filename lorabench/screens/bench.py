@@ -21,6 +21,7 @@ from lorabench.errors import LorabenchError
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE, read_news
 from lorabench.screens.facts import facts_of, facts_table, running_text
+from lorabench.screens.folder_look import FolderLook
 from lorabench.screens.preview import preview, previewed
 from lorabench.screens.run_table import RunTable
 from lorabench.screens.work_screen import WorkScreen
@@ -79,6 +80,7 @@ went, `n` makes a new run.
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[Row] = []
+        self.look: FolderLook | None = None  # none while the folder is being listed
         self.wanted = ""
         self.begun = False
 
@@ -100,6 +102,7 @@ went, `n` makes a new run.
     def reload(self) -> None:
         """Read the folder again, in a thread."""
         self.table.summaries.clear()
+        self.look = None
         self.refresh_top()
         self.run_in_thread(self.read_folder, "folder")
 
@@ -110,8 +113,10 @@ went, `n` makes a new run.
         from lorabench.screens.listing import list_folder
 
         worker = get_current_worker()
+        look = FolderLook(self.workbench.folder)
         rows = list_folder(self.workbench.folder)
-        self.tell(self.fill, rows)
+        look.listed(rows)
+        self.tell(self.fill, rows, look)
         for row in filter(previewed, rows):
             if row.path in self.table.summaries:
                 continue
@@ -131,18 +136,18 @@ went, `n` makes a new run.
 
         self.app.call_later(show_it)
 
-    def fill(self, rows: list[Row]) -> None:
+    def fill(self, rows: list[Row], look: FolderLook) -> None:
         """Show the rows; a folder that is one adapter and nothing else is opened at once."""
         first, self.begun = not self.begun, True
-        self.rows = rows
+        self.rows, self.look = rows, look
         self.refill()
         self.tell_what_runs()
         if first and [row.path for row in rows if row.location] == [self.workbench.folder]:
             self.open_row()
 
     def ask_for_news(self) -> None:
-        """Look, in a thread, for what has changed in the runs that are listed."""
-        if self.rows and not any(worker.group == "news" for worker in self.workers if worker.is_running):
+        """Look, in a thread, for what has changed in the runs that are listed, and in the folder."""
+        if self.look is not None and not any(worker.group == "news" for worker in self.workers if worker.is_running):
             self.run_in_thread(self.read_news, "news")
 
     def read_news(self) -> None:
@@ -152,6 +157,17 @@ went, `n` makes a new run.
         news = {path: history for path, history in told.items() if history is not None}
         if news:
             self.tell(self.show_news, news)
+        changed = self.look.changed() if self.look is not None else set()
+        if changed:
+            self.tell(self.list_anew, changed)
+
+    def list_anew(self, changed: set[Path]) -> None:
+        """List the folder again: these folders and files in it were written since."""
+        for row in self.rows:
+            if row.location is not None and not changed.isdisjoint(row.location.files):
+                self.table.summaries.pop(row.path, None)
+        self.look = None
+        self.run_in_thread(self.read_folder, "folder")
 
     def show_news(self, news: dict[Path, History]) -> None:
         """Rewrite the rows of these runs; where a training has ended or saved, list the folder anew."""
@@ -166,6 +182,7 @@ went, `n` makes a new run.
             self.show_detail()
         if more:
             self.table.forget(more)
+            self.look = None
             self.run_in_thread(self.read_folder, "folder")
 
     def tell_what_runs(self) -> None:

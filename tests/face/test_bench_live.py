@@ -13,6 +13,7 @@ from lorabench.app import LorabenchApp
 from lorabench.runs.events import EventWriter
 from lorabench.runs.history import History
 from lorabench.runs.lock import LOCK_FILE, take_lock
+from lorabench.screens.folder_look import FolderLook
 from lorabench.screens.listing import Row, list_folder, renewed
 from lorabench.screens.run_table import RunTable
 from tests.face.conftest import write_adapter
@@ -198,3 +199,58 @@ def test_only_a_run_that_saved_or_ended_has_its_folder_listed_anew(tmp_path: Pat
     assert not more(training, History("training", step=6, saved_step=3))
     assert more(training, History("training", step=6, saved_step=6))
     assert more(training, History("stopped", step=5, saved_step=3))
+
+
+async def test_what_comes_to_the_folder_and_what_goes_is_seen_without_a_key(
+    workbench: Make, outputs: Path
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("G")
+        fresh = outputs / "group" / "fresh"
+        fresh.mkdir(parents=True)
+        with take_lock(fresh), EventWriter(fresh) as events:
+            events.write("started", total_steps=750)
+            events.write("log", step=1, loss=3.0)
+            await until(pilot, lambda: states(app).get("group/fresh", ("",))[0] == "● training")
+            assert "group/fresh 1/750" in text_of(app).splitlines()[0]
+        (outputs / "new" / "run.yaml").unlink()
+        await until(pilot, lambda: "new" not in states(app))
+        assert "style-r16" in str(app.screen.query_one("#detail").border_title)
+
+
+async def test_an_adapter_that_is_written_over_is_analysed_anew(workbench: Make, outputs: Path) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert states(app)["damaged"][0] == "✘ unreadable"
+        write_adapter(outputs / "damaged", layers=1)
+        await until(pilot, lambda: states(app)["damaged"][0] == "adapter")
+        await until(pilot, lambda: bench_rows(app)[0][7] not in ("·", "—"))
+
+
+async def test_the_first_run_of_an_empty_folder_is_seen(workbench: Make, tmp_path: Path) -> None:
+    app = workbench(tmp_path / "empty")
+    (tmp_path / "empty").mkdir()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "There is no run" in text_of(app))
+        (tmp_path / "empty" / "first").mkdir()
+        (tmp_path / "empty" / "first" / "run.yaml").write_text("lora_r: 8\n")
+        await until(pilot, lambda: "○ configured" in text_of(app))
+
+
+def test_a_folder_that_took_two_seconds_to_list_rests_for_forty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(200):
+        (tmp_path / f"run-{number}").mkdir()
+    now = 100.0
+    monkeypatch.setattr("lorabench.screens.folder_look.time.monotonic", lambda: now)
+    look = FolderLook(tmp_path)
+    now += 2.0  # what the listing takes
+    look.listed([])
+    (tmp_path / "run-7" / "run.yaml").write_text("lora_r: 8\n")
+    assert look.changed() == set()
+    now += 41.0
+    assert look.changed() == {tmp_path / "run-7"}
