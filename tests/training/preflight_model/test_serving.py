@@ -69,7 +69,7 @@ def test_what_vllm_refuses_is_a_warning_whose_mend_mends_it(
     (found,) = serving_findings(config)
     assert found.level == "warning"
     assert word in found.message
-    assert found.detail.endswith("Without that vLLM needs --max-lora-rank 8.")
+    assert "Without that vLLM needs --max-lora-rank 8." in found.detail.splitlines()
     assert found.mend is not None
     config.apply(found.mend.changes)
     assert [finding.level for finding in serving_findings(config)] == ["ok"]
