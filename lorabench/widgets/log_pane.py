@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import ClassVar
 
 from rich.cells import chop_cells
@@ -34,11 +36,9 @@ class LogPane(Painting, can_focus=True):
         Binding("pagedown,ctrl+d", "page(1)", "page down", show=False, id="log.page_down"),
         Binding("home,g", "oldest", "oldest", show=False, id="log.oldest", tooltip="the log's oldest line"),
         Binding("end,G", "follow", "follow", show=False, id="log.follow", tooltip="follow the log's end"),
-        Binding("n", "find(1)", "next match", show=False, id="log.next"),
-        Binding("N", "find(-1)", "match before", show=False, id="log.before"),
-        Binding(
-            "f", "only_matches", "only matches", show=False, id="log.filter", tooltip="only lines that match"
-        ),
+        Binding("n", "find(1)", "next", id="log.next", tooltip="the next match"),
+        Binding("N", "find(-1)", "before", id="log.before", tooltip="the match before"),
+        Binding("f", "only_matches", "only matches", id="log.filter", tooltip="only lines that match"),
     ]
 
     def __init__(self, id: str) -> None:
@@ -47,19 +47,25 @@ class LogPane(Painting, can_focus=True):
         self.pattern = ""
         self.filtering = False
         self.bottom: int | None = None
+        self.below = 0  # the rows of the lowest line that do not fit
         self.found: int | None = None
         self._said = ""
 
     def show(self, tail: OutputTail | None) -> None:
         """Show the newest state of these lines."""
         if tail is not self.tail:
-            self.tail, self.bottom, self.found = tail, None, None
+            self.tail, self.bottom, self.below, self.found = tail, None, 0, None
         self.redraw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer to go from match to match only where something is searched for."""
+        return bool(self.pattern) if action in ("find", "only_matches") else True
 
     def search(self, pattern: str) -> None:
         """Mark the lines that contain this text, whatever its case, and go to the newest of them."""
         self.pattern, self.found = pattern.casefold(), None
-        self.bottom = None
+        self.bottom, self.below = None, 0
+        self.refresh_bindings()
         if pattern and not self.filtering:
             self.action_find(-1)
         self.redraw()
@@ -94,9 +100,10 @@ class LogPane(Painting, can_focus=True):
         rows: list[Text] = []
         for number in reversed(self.numbers[: self._position() + 1]):
             rows[:0] = self._wrapped(number)
-            if len(rows) >= height:
+            if len(rows) >= height + self.below:
                 break
-        self.paint(rows[max(0, len(rows) - height) :])
+        end = max(len(rows) - self.below, height)
+        self.paint(rows[max(0, end - height) : end])
         state = self._state()
         if state != self._said:  # setting a subtitle paints the whole pane
             self._said = self.border_subtitle = state
@@ -107,16 +114,16 @@ class LogPane(Painting, can_focus=True):
         if self.bottom is None:
             return len(numbers) - 1
         at = next((at for at in range(len(numbers) - 1, -1, -1) if numbers[at] <= self.bottom), -1)
-        return max(at, self._first_page() - 1)
+        return max(at, self._first_page()[0])
 
-    def _first_page(self) -> int:
-        """How many of the oldest lines fill the pane."""
-        rows = 0
-        for count, number in enumerate(self.numbers, 1):
+    def _first_page(self) -> tuple[int, int]:
+        """Return the place of the lowest of the oldest lines that fill the pane, and its rows below it."""
+        numbers, rows = self.numbers, 0
+        for at, number in enumerate(numbers):
             rows += len(self._wrapped(number))
             if rows >= self.size.height:
-                return count
-        return len(self.numbers)
+                return at, rows - self.size.height
+        return len(numbers) - 1, 0
 
     def _wrapped(self, number: int) -> list[Text]:
         plain = visible(self.line(number).expandtabs(4))
@@ -138,13 +145,34 @@ class LogPane(Painting, can_focus=True):
         parts.append(f"paused, {below} below · end follows" if self.bottom is not None else "following")
         return Text(" · ".join(parts)).markup
 
-    def _go_to(self, position: int) -> None:
-        numbers = self.numbers
-        if position >= len(numbers) - 1:
-            self.bottom = None
-        else:
-            self.bottom = numbers[max(position, self._first_page() - 1)]
+    def _go_to(self, position: int, below: int = 0) -> None:
+        """Show the line at a place among `numbers` lowest, without so many of its rows."""
+        first_page = self._first_page()
+        if position < first_page[0] or position < 0:
+            position, below = first_page
+        following = position >= len(self.numbers) - 1 and not below
+        self.bottom = None if following else self.numbers[position]
+        self.below = below
         self.redraw()
+
+    def _go_to_match(self) -> None:
+        """Bring the row of the match to the middle, as far as there are rows below it."""
+        assert self.found is not None
+        numbers = self.numbers
+        at = numbers.index(self.found)
+        room = self.size.height // 2
+        rows = self._wrapped(self.found)
+        below = len(rows) - 1 - self._matching_row(rows)
+        while below < room and at + 1 < len(numbers):
+            at += 1
+            below += len(self._wrapped(numbers[at]))
+        self._go_to(at, max(0, below - room))
+
+    def _matching_row(self, rows: Sequence[Text]) -> int:
+        """Return which row of a wrapped line holds the beginning of its first match."""
+        start = "".join(row.plain for row in rows).casefold().find(visible(self.pattern))
+        edges = list(accumulate(len(row) for row in rows))
+        return min(bisect_right(edges, start), len(rows) - 1)
 
     def action_scroll_lines(self, lines: int) -> None:
         """Scroll; at the newest line the pane follows again."""
@@ -156,17 +184,20 @@ class LogPane(Painting, can_focus=True):
 
     def action_oldest(self) -> None:
         """Go to the oldest line in memory."""
-        self._go_to(0)
+        self._go_to(-1)
 
     def action_follow(self) -> None:
         """Follow the newest line."""
-        self.bottom = None
+        self.bottom, self.below = None, 0
         self.redraw()
 
     def action_only_matches(self) -> None:
         """Show only the lines that match, or all lines with the matches marked."""
         self.filtering = not self.filtering
-        self.redraw()
+        if self.found in self.matches:
+            self._go_to_match()
+        else:
+            self.redraw()
 
     def action_find(self, step: int) -> None:
         """Go to the next line that matches, or to the one before."""
@@ -180,9 +211,7 @@ class LogPane(Painting, can_focus=True):
             self.found = next((number for number in matches if number > here), matches[0])
         else:
             self.found = next((number for number in reversed(matches) if number < here), matches[-1])
-        numbers = self.numbers
-        at = numbers.index(self.found) if self.found in numbers else len(numbers) - 1
-        self._go_to(at + self.size.height // 2)
+        self._go_to_match()
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
         event.stop()

@@ -133,6 +133,45 @@ async def test_the_log_is_searched_and_filtered(new: Path) -> None:
         assert pane.pattern == ""
 
 
+async def test_a_match_is_in_sight_and_marked_however_long_the_lines_around_it_are(new: Path) -> None:
+    long = "{'loss': " + "1.234567 " * 40 + "}"
+    lines = [
+        f"{number} {long}" + (f" NEEDLE {long} end{number}" if number in (0, 3, 9) else "")
+        for number in range(12)
+    ]
+    (new / "output.log").write_text("\n".join(lines) + "\n")
+    app = app_on(new.parent)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await watch(pilot, new)
+        pane = screen.query_one(LogPane)
+        await sees(pilot, "following")
+        await pilot.press("slash", *"needle", "enter")
+        here = pane.get_component_rich_style("log--here").bgcolor
+
+        def marked() -> list[str]:
+            rows = [pane.render_line(y) for y in range(pane.size.height)]
+            return [s.text for row in rows for s in row if s.style and s.style.bgcolor == here]
+
+        for at, key in ((9, "N"), (3, "N"), (0, "N"), (9, "n"), (0, "f"), (0, "f"), (0, "n")):
+            await until(pilot, lambda at=at: pane.found == at and "".join(marked()) == "NEEDLE")
+            await pilot.press(key)
+        await until(pilot, lambda: pane.found == 3)
+        await pilot.press("home")
+        await sees(pilot, "0 {'loss': 1.23")
+
+
+async def test_the_keys_from_match_to_match_are_named_while_something_is_searched_for(new: Path) -> None:
+    (new / "output.log").write_text("one\ntwo\n")
+    app = app_on(new.parent)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await watch(pilot, new)
+        assert "only matches" not in text_of(app)
+        await pilot.press("slash", *"two", "enter")
+        await sees(pilot, " n next  N before  f only matches ")
+        await pilot.press("escape")
+        await until(pilot, lambda: "only matches" not in text_of(app))
+
+
 async def test_few_losses_are_one_curve_and_many_are_smoothed(new: Path) -> None:
     app = app_on(new.parent)
     async with app.run_test(size=(120, 36)) as pilot:
