@@ -147,7 +147,9 @@ went, `n` makes a new run.
 
     def ask_for_news(self) -> None:
         """Look, in a thread, for what has changed in the runs that are listed, and in the folder."""
-        if self.look is not None and not any(worker.group == "news" for worker in self.workers if worker.is_running):
+        if self.look is not None and not any(
+            worker.group == "news" for worker in self.workers if worker.is_running
+        ):
             self.run_in_thread(self.read_news, "news")
 
     def read_news(self) -> None:

@@ -34,6 +34,7 @@ STATE_MARKS = {
 COMING = "·"
 ON_ENTER = "↵"
 TARGETS_WIDTH = 10
+MOST_MENDED = 50
 
 
 class Title(NamedTuple):
@@ -64,26 +65,62 @@ class RunTable(RowTable):
         super().__init__(id="runs", cursor_type="row", zebra_stripes=True)
         self.border_title = "runs and adapters"
         self.shown: list[Row] = []
+        self.written: dict[Path, tuple[object, ...]] = {}  # by row, what its cells were written from
         self.titles: tuple[Title, ...] = TITLES
         self.name_width = 16
         self.summaries: dict[Path, Summary | LorabenchError] = {}
 
     def show(self, rows: Sequence[Row], total: int) -> None:
-        """Write the table anew: after reading, filtering, or a change of width."""
+        """Show these rows: after reading, filtering, or a change of width."""
         at, on = self.cursor_row, self.current
-        self.shown = list(rows)
+        look = self.titles, self.name_width
         self.titles = tuple(title for title in TITLES if self.app.size.width >= 100 or not title.wide)
         taken = sum(title.width + 2 for title in self.titles)
         self.name_width = max(16, self.size.width - taken - 1)
+        self.shown = list(rows)
+        if look != (self.titles, self.name_width) or not self._mended():
+            self._write()
+        here = [row.path for row in self.shown]
+        self.move_cursor(row=here.index(on.path) if on is not None and on.path in here else at)
+        self.border_subtitle = f"{len(self.shown)} of {total}" if len(self.shown) < total else str(total)
+
+    def _write(self) -> None:
         self.clear(columns=True)
         for title in self.titles:
             heading = Text(title.name, justify=title.justify)
             self.add_column(heading, width=title.width or self.name_width, key=title.name)
         for row in self.shown:
             self.add_row(*self.cells(row), key=str(row.path))
-        here = [row.path for row in self.shown]
-        self.move_cursor(row=here.index(on.path) if on is not None and on.path in here else at)
-        self.border_subtitle = f"{len(self.shown)} of {total}" if len(self.shown) < total else str(total)
+        self.written = {row.path: self._known(row) for row in self.shown}
+
+    def _mended(self) -> bool:
+        """Bring the lines that differ up to date; False where they are too many, or none is written yet.
+
+        To write ten thousand lines anew takes four seconds, in which no key is heard.
+        """
+        gone = self.written.keys() - {row.path for row in self.shown}
+        fresh = [row for row in self.shown if row.path not in self.written]
+        if not self.written or len(gone) + len(fresh) > MOST_MENDED:
+            return False
+        for path in gone:
+            self.remove_row(str(path))
+            del self.written[path]
+        for row in fresh:
+            self.add_row(*self.cells(row), key=str(row.path))
+            self.written[row.path] = self._known(row)
+        for row in self.shown:
+            if self.written[row.path] != self._known(row):
+                self._rewrite(row)
+        if fresh:
+            first = self.titles[0].name
+            places = {id(self.get_cell(str(row.path), first)): at for at, row in enumerate(self.shown)}
+            self.sort(first, key=lambda cell: places[id(cell)])
+        return True
+
+    def _known(self, row: Row) -> tuple[object, ...]:
+        """All that the cells of a row hang on."""
+        summary = self.summaries.get(row.path)
+        return row.name, row.depth, row.location, row.history, row.size, row.config, summary
 
     @property
     def current(self) -> Row | None:
@@ -106,10 +143,14 @@ class RunTable(RowTable):
     def renew(self, row: Row) -> None:
         """Write the cells of a row of which something is new."""
         self.shown = [row if shown.path == row.path else shown for shown in self.shown]
-        if str(row.path) in self.rows:
-            for title, cell in zip(self.titles, self.cells(row), strict=True):
-                if self.get_cell(str(row.path), title.name) != cell:
-                    self.update_cell(str(row.path), title.name, cell)
+        if row.path in self.written:
+            self._rewrite(row)
+
+    def _rewrite(self, row: Row) -> None:
+        self.written[row.path] = self._known(row)
+        for title, cell in zip(self.titles, self.cells(row), strict=True):
+            if self.get_cell(str(row.path), title.name) != cell:
+                self.update_cell(str(row.path), title.name, cell)
 
     def cells(self, row: Row) -> list[Text]:
         """The cells of a row; whatever comes from a file is shown as plain text."""

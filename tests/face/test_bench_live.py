@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -254,3 +255,21 @@ def test_a_folder_that_took_two_seconds_to_list_rests_for_forty(
     assert look.changed() == set()
     now += 41.0
     assert look.changed() == {tmp_path / "run-7"}
+
+
+async def test_one_run_more_is_put_among_the_lines_that_stand(
+    workbench: Make, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        before = [row[0] for row in bench_rows(app)]
+        written: list[None] = []
+        monkeypatch.setattr(RunTable, "clear", lambda *_args, **_options: written.append(None))
+        (outputs / "longer").mkdir()
+        (outputs / "longer" / "run.yaml").write_text("lora_r: 8\n")
+        await until(pilot, lambda: "longer" in states(app))
+        assert [row[0] for row in bench_rows(app)] == [before[0], "longer", *before[1:]]
+        shutil.rmtree(outputs / "longer")
+        await until(pilot, lambda: [row[0] for row in bench_rows(app)] == before)
+        assert not written
