@@ -173,6 +173,7 @@ takes a few steps beside the run, and says whether the change applied to the wei
             self.query_one(RunStatus).show(None)
             return
         with watch.busy:
+            watch.begun = self.workbench.training.begun(watch.folder)
             self.query_one(RunStatus).show(watch, frozen=self.frozen)
             findings = watch.record.findings if watch.activity == "failed" else []
             self.set_class(bool(findings), "-findings")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from textwrap import wrap
 from typing import ClassVar
 
@@ -28,7 +29,9 @@ MARKS: dict[Activity, str] = {
     "stopped": "■",
     "failed": "✘",
 }
+FROZEN = "‖ frozen, space goes on"
 MOST_LINES_OF_AN_ERROR = 3
+LEAST_OF_A_NAME, MOST_OF_A_NAME = 12, 32
 
 
 class RunStatus(Painting):
@@ -57,14 +60,19 @@ class RunStatus(Painting):
     def _state(self, watch: RunWatch, *, frozen: bool) -> Text:
         activity = watch.activity
         look = {"finished": "good", "failed": "bad", "gone": "bad"}.get(activity, "bar")
-        line = Text().append(f"{MARKS[activity]} {activity}", f"{self._look(look)} bold")
-        line.append(f"  {shorten(visible(watch.folder.name), 32)}", "bold")
-        line.append(f"  {'  '.join(filter(None, self._facts(watch, activity)))}")
-        if frozen:
-            line.append("  ‖ frozen, space goes on", f"{self._look('warning')} bold")
-        return line
+        line = Text().append(f"{MARKS[activity]} {activity}  ", f"{self._look(look)} bold")
+        stands = f"{FROZEN}  " if frozen else ""
+        room = self.size.width - line.cell_len - len(stands)
+        name = visible(watch.folder.name)
+        facts = [f"  {fact}" for fact in self._facts(watch, activity) if fact]
+        ends = accumulate(map(len, facts), initial=min(len(name), LEAST_OF_A_NAME))
+        kept = "".join(fact for fact, end in zip(facts, list(ends)[1:], strict=True) if end <= room)
+        line.append(stands, f"{self._look('warning')} bold")
+        line.append(shorten(name, min(MOST_OF_A_NAME, max(LEAST_OF_A_NAME, room - len(kept)))), "bold")
+        return line.append(kept)
 
     def _facts(self, watch: RunWatch, activity: Activity) -> list[str]:
+        """Return what the first line tells; where it is short, the last of them give way."""
         record = watch.record
         at = "" if record.step is None else f"step {record.step:,}"
         if at and record.total_steps:
@@ -80,21 +88,13 @@ class RunStatus(Painting):
             todo = "stops at the next step" if watch.stop_asked else ""
             saving = "saving …" if record.stage == "saving" else ""
             remaining = "" if left is None or todo else f"{human_duration(left)} left"
-            return [at, todo or remaining, saving, f"{spent} gone", epoch, watch.place]
+            return [at, todo or remaining, saving, watch.place, f"{spent} gone", epoch]
         if activity == "gone":
-            return [at, f"its trainer ended without a word{self._who(watch)}; t goes on"]
+            who = f"process {watch.owner.pid} is gone" if watch.owner is not None else ""
+            return [at, "t goes on", "its trainer ended without a word", who]
         reason = visible(record.reason) if record.reason not in ("", activity) else ""
-        opens = (
-            "enter opens its layers"
-            if activity == "finished"
-            else "t goes on"
-            if activity == "stopped"
-            else ""
-        )
-        return [at, reason, f"after {spent}" if watch.elapsed else "", opens]
-
-    def _who(self, watch: RunWatch) -> str:
-        return f": process {watch.owner.pid} is gone" if watch.owner is not None else ""
+        advice = {"finished": "enter opens its layers", "stopped": "t goes on"}.get(activity, "")
+        return [at, advice, reason, f"after {spent}" if watch.elapsed else ""]
 
     def _stages(self, stage: str) -> str:
         stages = STAGES_BEFORE_TRAINING

@@ -38,6 +38,7 @@ class RunWatch:
         self.tail = OutputTail(folder / OUTPUT_FILE)
         self.owner: Owner | None = None
         self.stop_asked = False
+        self.begun = 0.0  # when this workbench set about to train it, if it still does
         self.caught_up = self.changed = False
         self.events = 0
         self.last_time = 0.0
@@ -110,7 +111,7 @@ class RunWatch:
     @property
     def activity(self) -> Activity:
         """What goes on: what the events say last, unless the lock says otherwise."""
-        if self._owned and self.owner is not None and self.owner.since > self.last_time:
+        if self._taken_up > self.last_time:
             return "starting"  # whatever an earlier attempt has come to
         if not self.events or not (self._owned or self._live):
             return "waiting"  # a history that is half read tells of a training
@@ -121,6 +122,11 @@ class RunWatch:
     def _owned(self) -> bool:
         """Whether somebody holds the folder who may live: of another host one cannot know."""
         return self.owner is not None and self.owner.alive is not False
+
+    @property
+    def _taken_up(self) -> float:
+        """When somebody who may live has taken the folder or, before he could, was told to; 0 if nobody."""
+        return max(self.begun, self.owner.since if self._owned and self.owner is not None else 0.0)
 
     @property
     def going(self) -> bool:
@@ -135,7 +141,7 @@ class RunWatch:
     @property
     def elapsed(self) -> float:
         """Seconds since the newest attempt began, up to its last event where it has ended."""
-        began = self.owner.since if self.owner is not None and self.going else self.since
+        began = (self._taken_up or self.since) if self.going else self.since
         if began is None:
             return 0.0
         return max(0.0, (time.time() if self.going else self.last_time) - began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -64,6 +65,7 @@ class Training:
         self._terminal = terminal
         self._own_process = own_process
         self._thread = False
+        self._begun = 0.0
         self.folder = Path()
         self.trainer: Trainer | None = None
         self.stopping = False
@@ -73,6 +75,10 @@ class Training:
     def goes_on(self) -> bool:
         """Whether the run that was begun here still trains."""
         return self.trainer is not None and self.trainer.alive
+
+    def begun(self, folder: Path) -> float:
+        """When the run of this folder, which still trains, was begun here; 0 where none is."""
+        return self._begun if self.goes_on and folder == self.folder else 0.0
 
     @property
     def begun_here(self) -> Trainer | None:
@@ -155,7 +161,7 @@ class Training:
 
         choices = [
             f"go on from {whole.path.name}",
-            "start anew (what there is goes to a folder earlier-N, and nothing is lost)",
+            "start anew (what there is goes to a folder earlier-N; nothing is lost)",
             "cancel",
         ]
         heading = f"{visible(folder.name)} has trained before, to step {whole.step}"
@@ -179,6 +185,7 @@ class Training:
         if self._terminal is not None and thread:
             self._terminal.log_to(folder / OUTPUT_FILE)
             self._watch = self._app.set_interval(LOOK_SECONDS, self._take_log_back)
+        self._begun = time.time()
         self.trainer = self._start(path, resume=resume, override=override, own_process=not thread)
         self.folder, self.stopping, self._thread = folder, False, thread
 

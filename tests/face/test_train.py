@@ -167,6 +167,26 @@ async def test_a_trainer_that_dies_while_one_watches_is_missed(new: Path) -> Non
         await sees(pilot, "✘ gone", "its trainer ended without a word")
 
 
+async def test_where_the_first_line_is_short_its_last_facts_give_way_and_nothing_is_cut(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "a-run-whose-name-is-rather-long-of-r8"
+    run.mkdir()
+    with begin(run, steps=5) as writer:
+        writer.write("stopped", step=5, reason="asked to stop at step 5")
+    app = app_on(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await watch(pilot, run)
+        await sees(pilot, "■ stopped  a-run-", "  step 5 of 100  t goes on  asked to stop at step 5 ")
+        await pilot.press("space")
+        await sees(pilot, "‖ frozen, space goes on", "  step 5 of 100  t goes on ")
+        line = next(line for line in text_of(app).splitlines() if "■ stopped" in line)
+        assert line.count("…") == 1  # the name's
+        with take_lock(run), begin(run, steps=5) as writer:
+            await pilot.press("space")
+            await sees(pilot, "● training  a-run-", "  step 5 of 100  ", "  in this workbench ")
+
+
 async def test_a_run_on_another_machine_says_where(new: Path) -> None:
     lock = {"host": "gpu-7", "pid": 4711, "since": 1.0, "boot": "other"}
     (new / LOCK_FILE).write_text(json.dumps(lock))

@@ -21,6 +21,7 @@ from lorabench.runs.lock import LOCK_FILE, take_lock
 from lorabench.screens.training import Training
 from tests.face.looking import settled, text_of, until
 from tests.face.trainings import make_run
+from tests.face.watching import begin
 
 
 @dataclass
@@ -103,6 +104,27 @@ async def test_a_fresh_run_is_trained_and_shown(app, run: Path, starts: Starts):
         assert workbench.run_folder == run
 
 
+@pytest.mark.parametrize("history", ["", "trained before"])
+async def test_a_training_that_was_begun_is_shown_as_starting_before_it_has_written_a_word(
+    app, run: Path, starts: Starts, history: str
+):
+    if history:
+        with begin(run, steps=5) as writer:
+            writer.write("finished", step=5)
+    workbench = app(refresh_seconds=0.1)
+    async with workbench.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("t")
+        await until(pilot, lambda: "◐ starting  mine  preflight ·" in text_of(workbench))
+        await until(pilot, lambda: workbench.screen.watched.caught_up)
+        await until(pilot, lambda: not workbench.screen.reading)
+        assert "◐ starting  mine  preflight ·" in text_of(workbench)
+        assert workbench.screen.watched.elapsed < 60
+        starts.begun[0].alive = False
+        said = "✔ finished" if history else "has no events yet"
+        await until(pilot, lambda: said in text_of(workbench))
+
+
 async def test_a_preflight_that_failed_can_be_overridden(app, run: Path, starts: Starts):
     workbench = app()
     async with workbench.run_test() as pilot:
@@ -118,11 +140,12 @@ async def test_where_checkpoints_lie_it_asks(app, run: Path, starts: Starts, key
     add_checkpoint(run, 10)
     add_checkpoint(run, 15).joinpath("trainer_state.json").unlink()
     workbench = app()
-    async with workbench.run_test(size=(120, 36)) as pilot:
+    async with workbench.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         workbench.train_run(run)
         await until(pilot, lambda: "mine has trained before, to step 10" in text_of(workbench))
         assert "go on from checkpoint-10" in text_of(workbench)
+        assert "earlier-N; nothing is lost)" in text_of(workbench)
         assert starts.begun == []
         await pilot.press(*keys)
         await until(pilot, lambda: bool(starts.begun))
