@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from lorabench.terminal.lean import lean
+
 # A link on which nothing moves for so long has stalled: what is painted meanwhile is left out.
 PATIENCE_SECONDS = 1.0
 
@@ -49,7 +51,7 @@ class TtyFile:
         """Write a text, or drop it where the link has stalled or the terminal is gone."""
         with self._writing:
             if not self.gone and self._moves_again():
-                self._send(text.encode(errors="replace"))
+                self._send(lean(text).encode(errors="replace"))
         return len(text)
 
     def look(self) -> None:
