@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from statistics import median
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from rich.text import Text
 
@@ -37,7 +37,7 @@ def values_of(modules: Modules, field: str) -> list[float]:
     return [float(v) for v in found if _is_number(v)]
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
@@ -50,7 +50,7 @@ def growth(now: Modules, before: Modules) -> list[tuple[str, float, float]]:
     for name, module in now.items():
         norm, old = (at.get("norm") for at in (module, before.get(name, {})))
         if _is_number(norm) and _is_number(old) and norm > 0:
-            grown.append((name, float(norm), norm / old - 1 if old > 0 else math.inf))
+            grown.append((name, norm, norm / old - 1 if old > 0 else math.inf))
     return sorted(grown, key=lambda at: (-at[2], -at[1]))
 
 
