@@ -28,6 +28,7 @@ from lorabench.text import visible
 from lorabench.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
+    from lorabench.screens.base_work import FindEigenvalues
     from lorabench.screens.config_file import ConfigFile
     from lorabench.spectra.model import LayerSpectrum
 
@@ -106,8 +107,10 @@ class LorabenchApp(TerminalApp):
         own_process: bool = False,
         terminal: Terminal | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
+        find_eigenvalues: FindEigenvalues | None = None,
     ) -> None:
         super().__init__(terminal)
+        self.find_eigenvalues = find_eigenvalues
         self.folder = folder
         self.open_path = open_path
         self.running = ""  # the run of this folder that goes on, for the top line

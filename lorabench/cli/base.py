@@ -16,6 +16,7 @@ from lorabench.spectra.base_analysis import BaseAnalysis, problems
 from lorabench.spectra.base_columns import SHOWN_COLUMNS, to_csv, to_json
 from lorabench.spectra.correlation import correlate
 from lorabench.text import visible
+from lorabench.training.eigenvalues import best_eigenvalues
 
 _Show = Callable[[int], None]
 _LEFT_OUT = ("shape", "place", "spectral_ratio", "share", "merged_alpha", "layer", "verdict", "norm_ratio")
@@ -27,7 +28,8 @@ def base(path: Path, folder: Path | None, *, merged: bool, style: str, output: P
     Raises:
         LorabenchError: the adapter or the base model cannot be read.
     """
-    analysis = BaseAnalysis((adapter := open_adapter(path)), open_base(adapter, folder))
+    adapter = open_adapter(path)
+    analysis = BaseAnalysis(adapter, open_base(adapter, folder), eigenvalues=best_eigenvalues())
     analysis.look_up()
     whole = _run(analysis, merged)
     if style == "json":

@@ -18,6 +18,7 @@ from lorabench.text import visible
 if TYPE_CHECKING:
     from lorabench.app import LorabenchApp
     from lorabench.cli.workbench import Options
+    from lorabench.spectra.gram import Eigenvalues
 
 # `timeout` and a service manager send one signal to the parent and to the child: these are not two.
 _SAME_SIGNAL_SECONDS = 0.5
@@ -56,7 +57,14 @@ def _app(path: Path | None, options: Options, terminal: Terminal) -> LorabenchAp
         own_process=options.own_process,
         terminal=terminal,
         refresh_seconds=options.refresh_seconds,
+        find_eigenvalues=_eigenvalues,
     )
+
+
+def _eigenvalues() -> Eigenvalues:
+    from lorabench.training.eigenvalues import best_eigenvalues
+
+    return best_eigenvalues()
 
 
 class Session:

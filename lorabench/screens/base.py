@@ -70,6 +70,10 @@ direction. `enter` shows the spectrum of ΔW.
         self.work = BaseWork(lambda *call: self.app.call_later(*call), self.show_work)
         self.picture = 0
 
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.work.find_eigenvalues = self.workbench.find_eigenvalues
+
     def body(self) -> ComposeResult:
         with Vertical(id="base-heading"):
             yield Static(id="base-title")

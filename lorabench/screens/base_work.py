@@ -13,21 +13,25 @@ from lorabench.text import visible
 if TYPE_CHECKING:
     from lorabench.adapters.model import Adapter
     from lorabench.spectra.base_analysis import BaseAnalysis, Comparison
+    from lorabench.spectra.gram import Eigenvalues
 
 State = Literal["empty", "opening", "stopped", "computing", "done", "failed"]
 # The screen repaints at most this often while layers come in.
 BATCH_SECONDS = 0.3
 Post = Callable[..., object]
+FindEigenvalues = Callable[[], "Eigenvalues"]
 
 
 class BaseWork:
     """An adapter against its base model: opened, answered from the cache, and computed when asked.
 
-    `post` calls a function on the UI thread, `changed` is called there after each change. A daemon thread
-    does the work: it ends with the program in the middle of a matrix, of which nothing is lost but the time.
+    `post` calls a function on the UI thread, `changed` is called there after each change; `find_eigenvalues`
+    gives another way to eigenvalues than numpy's, where the machine has one. A daemon thread does the work:
+    it ends with the program in the middle of a matrix, of which nothing is lost but the time.
     """
 
     def __init__(self, post: Post, changed: Callable[[], None]) -> None:
+        self.find_eigenvalues: FindEigenvalues | None = None
         self._post = post
         self._changed = changed
         self._round = 0
@@ -99,8 +103,10 @@ class BaseWork:
     def _open(self, adapter: Adapter, folder: str | None, round_: int) -> None:
         from lorabench.adapters.base_model import open_base
         from lorabench.spectra.base_analysis import BaseAnalysis
+        from lorabench.spectra.gram import on_cpu
 
-        analysis = BaseAnalysis(adapter, open_base(adapter, folder))
+        eigenvalues = on_cpu if self.find_eigenvalues is None else self.find_eigenvalues()
+        analysis = BaseAnalysis(adapter, open_base(adapter, folder), eigenvalues=eigenvalues)
         analysis.look_up()
         self._post(self._opened, analysis, round_)
 

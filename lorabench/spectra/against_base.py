@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorabench.adapters.model import FloatArray, LoraLayer
-from lorabench.spectra.gram import add_low_rank, singular_values, times
+from lorabench.spectra.gram import Eigenvalues, add_low_rank, on_cpu, singular_values, times
 from lorabench.spectra.krylov import leading, stays_below
 from lorabench.spectra.model import Float64Array, PowerLaw
 from lorabench.spectra.weight import WeightSpectrum, fit_weight, lacks_digits, weight_spectrum
@@ -82,7 +82,7 @@ class Update:
         return float(np.square(inside).sum())
 
 
-def measure_base(weight: FloatArray, product: Float64Array) -> BaseFacts:
+def measure_base(weight: FloatArray, product: Float64Array, eigenvalues: Eigenvalues = on_cpu) -> BaseFacts:
     """Return what is known of W once for all adapters; `product` is its Gram matrix."""
     values, vectors = leading(product, TOP)
     sigma = np.sqrt(np.where(values > 0, values, np.inf))
@@ -90,11 +90,17 @@ def measure_base(weight: FloatArray, product: Float64Array) -> BaseFacts:
     others = times(weight.T if wide else weight, vectors) / sigma
     vectors, others = vectors.astype(np.float32), others.astype(np.float32)
     left, right = (vectors, others) if wide else (others, vectors)
-    spectrum, fit = _spectrum(weight, product)
+    spectrum, fit = _spectrum(weight, product, eigenvalues)
     return BaseFacts((weight.shape[0], weight.shape[1]), spectrum, fit, left, right)
 
 
-def measure_merged(weight: FloatArray, product: Float64Array, base: BaseFacts, update: Update) -> Merged:
+def measure_merged(
+    weight: FloatArray,
+    product: Float64Array,
+    base: BaseFacts,
+    update: Update,
+    eigenvalues: Eigenvalues = on_cpu,
+) -> Merged:
     """Return what W + ΔW is; `product` is W's Gram matrix, and so it is again on return, but for rounding."""
     # Of the smaller side: (W + ΔW)(W + ΔW)ᵀ = G + X·Yᵀ + Y·Xᵀ with X = B, Y = W·Aᵀ + ½·B·(A·Aᵀ).
     wide = _is_wide(weight)
@@ -107,7 +113,7 @@ def measure_merged(weight: FloatArray, product: Float64Array, base: BaseFacts, u
     if not wide:
         moved = times(weight, vectors) + update.b @ (update.a @ vectors)
         vectors = moved / np.sqrt(np.where(values > 0, values, np.inf))
-    spectrum, fit = _spectrum(weight, product, update)
+    spectrum, fit = _spectrum(weight, product, eigenvalues, update)
     add_low_rank(product, x, -y)
     return Merged(
         fit=fit,
@@ -166,10 +172,10 @@ def _is_wide(weight: FloatArray) -> bool:
 
 
 def _spectrum(
-    weight: FloatArray, product: Float64Array, update: Update | None = None
+    weight: FloatArray, product: Float64Array, eigenvalues: Eigenvalues, update: Update | None = None
 ) -> tuple[Float64Array, PowerLaw | None]:
     """Return singular values and fit by the Gram matrix, or by the SVD where the tail needs the digits."""
-    values = singular_values(product)
+    values = singular_values(product, eigenvalues)
     fit = fit_weight(values)
     if lacks_digits(values, fit):
         whole: Float64Array = weight.astype(np.float64)

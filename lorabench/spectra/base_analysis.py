@@ -13,7 +13,7 @@ from lorabench.errors import AdapterError
 from lorabench.spectra.against_base import BaseFacts, Merged, Update, measure_base, measure_merged
 from lorabench.spectra.analysis import spectra_of
 from lorabench.spectra.base_cache import BaseCache
-from lorabench.spectra.gram import gram
+from lorabench.spectra.gram import Eigenvalues, gram, on_cpu
 from lorabench.spectra.model import LayerSpectrum
 from lorabench.spectra.weight import WeightSpectrum
 from lorabench.text import visible
@@ -51,7 +51,14 @@ class BaseAnalysis:
     Making one matches names and computes the spectra of the updates; the base weights are read by `run`.
     """
 
-    def __init__(self, adapter: Adapter, base: BaseModel, cache: BaseCache | None = None) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        base: BaseModel,
+        cache: BaseCache | None = None,
+        eigenvalues: Eigenvalues = on_cpu,
+    ) -> None:
+        self._eigenvalues = eigenvalues
         self.adapter = adapter
         self.base = base
         self.cache = cache or BaseCache()
@@ -116,12 +123,12 @@ class BaseAnalysis:
             product = gram(values)
             facts = self.cache.facts(key)
             if facts is None:
-                facts = measure_base(values, product)
+                facts = measure_base(values, product, self._eigenvalues)
                 self.cache.keep_facts(key, facts)
             update = Update(comparison.layer)
             found = _with_base(comparison, facts, update)
             if merged:
-                whole = measure_merged(values, product, facts, update)
+                whole = measure_merged(values, product, facts, update, self._eigenvalues)
                 self.cache.keep_merged(f"{key} {update.digest}", whole)
                 found = replace(found, merged=whole)
             return found

@@ -18,6 +18,8 @@ _TILE = 1024
 """Rows or columns that are converted to float64, multiplied or added to at a time."""
 
 Apply = Callable[[Float64Array], Float64Array]
+Eigenvalues = Callable[[Float64Array], Float64Array]
+"""What gives the eigenvalues of a symmetric matrix, ascending: the CPU's, or a GPU's."""
 
 
 def gram(weight: FloatArray) -> Float64Array:
@@ -44,9 +46,14 @@ def add_low_rank(product: Float64Array, left: Float64Array, right: Float64Array)
         product[rows] += x[rows] @ y.T
 
 
-def singular_values(product: Float64Array) -> Float64Array:
+def on_cpu(matrix: Float64Array) -> Float64Array:
+    """Return the eigenvalues of a symmetric matrix (n, n), float64, ascending, by all cores that BLAS has."""
+    return np.asarray(np.linalg.eigvalsh(matrix), dtype=np.float64)
+
+
+def singular_values(product: Float64Array, eigenvalues: Eigenvalues = on_cpu) -> Float64Array:
     """Return the singular values of W from its Gram matrix, descending, shape (n,)."""
-    return np.asarray(np.sqrt(np.maximum(np.linalg.eigvalsh(product)[::-1], 0)))
+    return np.asarray(np.sqrt(np.maximum(eigenvalues(product)[::-1], 0)))
 
 
 def times(weight: FloatArray, matrix: Float64Array) -> Float64Array:
