@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,11 @@ from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
-from lorabench.runs.events import EVENTS_FILE
-from lorabench.runs.history import RUN_FILE, read_news
+from lorabench.runs.history import read_news
 from lorabench.screens.facts import facts_of, facts_table, running_text
 from lorabench.screens.folder_look import FolderLook
 from lorabench.screens.preview import preview, previewed
+from lorabench.screens.row_actions import RowActions
 from lorabench.screens.run_table import RunTable
 from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import visible
@@ -37,7 +36,7 @@ PREVIEW_PAUSE = 0.1
 NEWS_SECONDS = 2.0
 
 
-class BenchScreen(WorkScreen):
+class BenchScreen(RowActions):
     """The runs and adapters of the folder, and what is known of the one under the cursor."""
 
     mode = "bench"
@@ -55,6 +54,10 @@ Every run and adapter in the folder, at any depth; checkpoints stand beneath the
 `enter` opens an adapter: its layers (4), and the pictures of a layer (5). A run in training is watched (3),
 and one that has no adapter yet opens its configuration (2). `t` trains a run, `w` shows how its training
 went, `n` makes a new run.
+
+`2` opens the configuration of the run under the cursor, of a checkpoint that of its run. `3` shows that run,
+unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter, unless you have opened one by
+`enter`. A folder that changes is read again by itself.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -65,15 +68,9 @@ went, `n` makes a new run.
             id="bench.filter",
             tooltip="show only matching names",
         ),
-        Binding("y", "copy", "copy path", show=False, id="bench.copy", tooltip="copy the path (OSC 52)"),
         Binding("escape", "unfilter", "no filter", show=False, id="bench.unfilter"),
         Binding("f5,r", "reload", "reload", show=False, id="bench.reload", tooltip="read the folder again"),
-        Binding("t", "train", "train", id="bench.train", tooltip="train this run, or go on with it"),
-        Binding("w", "watch", "watch", show=False, id="bench.watch", tooltip="show how this run trains"),
         Binding("n", "new", "new", id="bench.new", tooltip="make a new run and open its configuration"),
-        Binding(
-            "2", "config", "Config", show=False, id="bench.config", tooltip="the configuration of this run"
-        ),
         Binding("o", "samples", "samples", id="bench.samples", tooltip="show the sample adapters"),
     ]
 
@@ -221,7 +218,6 @@ went, `n` makes a new run.
 
     @property
     def current_row(self) -> Row | None:
-        """The row under the cursor."""
         return self.table.current
 
     @on(DataTable.RowHighlighted)
@@ -238,54 +234,9 @@ went, `n` makes a new run.
         facts.update(facts_table(facts_of(row, self.table.summaries.get(row.path))))
 
     def empty_text(self) -> str:
-        """What to do where nothing is listed."""
         if self.rows:
             return f"No name contains “{visible(self.wanted)}”. Esc in the filter shows all."
         return "There is no run and no adapter in this folder.\n\nPress o to look at the sample adapters."
-
-    @on(DataTable.RowSelected)
-    def open_row(self) -> None:
-        """Watch the run under the cursor if it trains; else open its adapter, or what else it has."""
-        row = self.current_row
-        if row is None:
-            self.notify(self.empty_text(), markup=False)
-        elif row.state == "training":
-            self.workbench.watch_run(row.path)
-        elif row.location is not None:
-            self.workbench.open_adapter(row.path)
-        elif (row.path / RUN_FILE).is_file():
-            self.workbench.open_config(row.path / RUN_FILE)
-        elif (row.path / EVENTS_FILE).is_file():
-            self.workbench.watch_run(row.path)
-        else:
-            what = (
-                "A folder: choose an adapter in it." if row.history is None else "There is no adapter here."
-            )
-            self.notify(what, severity="warning", markup=False)
-
-    def action_train(self) -> None:
-        """Train the run under the cursor."""
-        row = self.current_row
-        if row is not None and (row.run / RUN_FILE).is_file():
-            self.workbench.train_run(row.run)
-        else:
-            self.notify("There is no run.yaml here to train. Press n for a new run.", severity="warning")
-
-    def action_watch(self) -> None:
-        """Show how the run under the cursor trains, or trained."""
-        row = self.current_row
-        if row is not None and (row.state == "training" or (row.run / EVENTS_FILE).is_file()):
-            self.workbench.watch_run(row.run)
-        else:
-            self.notify("No training has been recorded here.", severity="warning")
-
-    async def action_config(self) -> None:
-        """Open the configuration of the run under the cursor, or show the one that is open."""
-        row = self.current_row
-        if row is not None and (row.run / RUN_FILE).is_file():
-            self.workbench.open_config(row.run / RUN_FILE)
-        else:
-            await self.run_action("app.show('config')")
 
     def action_new(self) -> None:
         """Ask for a folder and a preset, make the run, and open its configuration."""
@@ -303,12 +254,6 @@ went, `n` makes a new run.
         """Show only the rows that match."""
         self.wanted = event.text.strip()
         self.refill()
-
-    def action_copy(self) -> None:
-        """Copy the path of the row under the cursor."""
-        row = self.current_row
-        if row is not None:
-            self.copy(shlex.quote(str(row.path)), "the path")
 
     def action_samples(self) -> None:
         """Show the sample adapters."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
+from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE, History, read_history
 from lorabench.runs.scan import find_runs
 from lorabench.text import natural_path
@@ -33,6 +34,11 @@ class Row:
         """Where its run is, if it has one: of a checkpoint the folder above."""
         saved = self.history is not None and self.history.state == "checkpoint"
         return self.path.parent if saved else self.path
+
+    @property
+    def recorded(self) -> bool:
+        """Whether a training of its run has been recorded, or goes on."""
+        return self.state == "training" or (self.run / EVENTS_FILE).is_file()
 
     @property
     def rank(self) -> int | None:

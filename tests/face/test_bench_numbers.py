@@ -1,0 +1,82 @@
+"""What the numbers 2 to 6 open on screen 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lorabench.app import LorabenchApp
+from lorabench.runs.events import EventWriter
+from lorabench.screens import preflight_client
+from tests.face.conftest import write_adapter
+from tests.face.looking import settled, text_of, until
+
+Make = Callable[..., LorabenchApp]
+
+
+@pytest.fixture(autouse=True)
+def _double(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight_client, "SERVER", "tests.face.preflight_double")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two runs that have trained, `aft` with two layers and `fore` with three."""
+    for name, layers in (("aft", 2), ("fore", 3)):
+        run = write_adapter(tmp_path / "runs" / name, layers=layers)
+        (run / "run.yaml").write_text("lora_r: 8\n")
+        with EventWriter(run) as events:
+            events.write("started", total_steps=layers)
+            events.write("finished", step=layers)
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_they_open_what_belongs_to_the_row_under_the_cursor(
+    workbench: Make, runs: Path, size: tuple[int, int]
+) -> None:
+    app = workbench(runs)
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        for key, name, layers in (("k", "aft", 8), ("j", "fore", 12)):
+            await pilot.press(key, "3")
+            await until(pilot, lambda: app.current_mode == "train")
+            assert app.run_folder == runs / name
+            await pilot.press("1", "2")
+            await until(pilot, lambda name=name: f"{name}/run.yaml" in text_of(app))  # type: ignore[misc]
+            await pilot.press("1", "4")
+            await until(pilot, lambda layers=layers: f"{layers} of {layers} rows" in text_of(app))  # type: ignore[misc]
+            await pilot.press("1", "5")
+            await until(pilot, lambda layers=layers: f"1/{layers}" in text_of(app))  # type: ignore[misc]
+            await pilot.press("1")
+
+
+async def test_what_was_opened_by_hand_stays_open(workbench: Make, runs: Path) -> None:
+    app = workbench(runs)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "8 of 8 rows" in text_of(app))
+        await pilot.press("1", "w")
+        await until(pilot, lambda: app.current_mode == "train")
+        await pilot.press("1", "j", "4")
+        await until(pilot, lambda: app.current_mode == "layers")
+        assert app.analysis.path == runs / "aft"
+        await pilot.press("1", "3")
+        await until(pilot, lambda: app.current_mode == "train")
+        assert app.run_folder == runs / "aft"
+
+
+async def test_of_a_folder_that_is_one_run_they_open_that_run(workbench: Make, runs: Path) -> None:
+    (runs / "aft" / "adapter_model.safetensors").unlink()
+    (runs / "aft" / "adapter_config.json").unlink()
+    app = workbench(runs / "aft")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: app.current_mode == "train")
+        assert app.run_folder == runs / "aft"
+        await pilot.press("1", "4")
+        await until(pilot, lambda: "No adapter is open" in text_of(app))
