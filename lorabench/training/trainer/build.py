@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lorabench.errors import LorabenchError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lorabench.training.trainer.watched import WatchedTrainer
 
 Stage = Callable[[str], None]
+IN_THREAD = {"dataloader_num_workers": 0, "dataset_num_proc": None, "enable_jit_checkpoint": False}
+"""What a training beside a screen cannot have: child processes for its data, and signal handlers."""
 
 
 class BuildError(LorabenchError):
@@ -60,9 +63,7 @@ def build(
 ) -> WatchedTrainer:
     """Return the trainer of this configuration, its model loaded and its rows prepared.
 
-    `in_thread` leaves out child processes for loading and preparing data, which cannot be started beside a
-    screen, and signal handlers, which only a main thread can set. `stage` is told "loading" and "preparing"
-    when these begin.
+    `in_thread` sets what `IN_THREAD` says. `stage` is told "loading" and "preparing" when these begin.
 
     Raises:
         LorabenchError, OSError, ValueError, …: whatever TRL, transformers, datasets or PEFT raise.
@@ -78,7 +79,7 @@ def build(
     if not config.has("logging_nan_inf_filter"):
         overrides["logging_nan_inf_filter"] = False  # it would log the losses before a NaN in its place
     if in_thread:
-        overrides |= {"dataloader_num_workers": 0, "dataset_num_proc": None, "enable_jit_checkpoint": False}
+        overrides |= IN_THREAD
     script, training, model, data = parse(config, **overrides)
     training.model_init_kwargs = {
         "revision": model.model_revision,
@@ -101,7 +102,31 @@ def build(
     )
     # The Trainer puts this one in for `disable_tqdm`; it prints.
     trainer.remove_callback(PrinterCallback)
+    if training.fp16 and not trainer.is_deepspeed_enabled:  # DeepSpeed scales by itself
+        train_in_float32(trainer.model)
     return trainer
+
+
+def train_in_float32(model: Any) -> None:
+    """Make the trained parameters float32, as fp16 needs them; to be called before the optimizer is made.
+
+    fp16 scales the loss, and PyTorch's GradScaler unscales gradients of float32 only: those of float16 it
+    refuses, and for bfloat16, to which SFTTrainer casts the adapter of a quantized model, it has no kernel.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def overridden(config: RunConfig) -> Iterator[str]:
+    """Yield a sentence for each field of the file that a training in the workbench's thread overrides."""
+    for name, value in IN_THREAD.items():
+        if config.has(name) and config.get(name) != value:
+            asked, taken = json.dumps(config.get(name)), json.dumps(value)
+            yield (
+                f"{name} is {taken} here, not {asked} as in the file, which cannot be beside the screens. "
+                "lorabench train, and lorabench --own-process, do as the file says."
+            )
 
 
 def load_rows(script: Any, data: Any) -> Any:

@@ -169,7 +169,7 @@ class _Run:
 
     def _train(self) -> Outcome:
         from lorabench.training.audit.live import UpdateWatch
-        from lorabench.training.trainer.build import build
+        from lorabench.training.trainer.build import build, overridden
         from lorabench.training.trainer.callback import NothingLeft, RunCallback
         from lorabench.training.trainer.meters import MetersThread
         from lorabench.training.trainer.start import prepare_folder, started_fields
@@ -181,8 +181,11 @@ class _Run:
         callbacks: list[TrainerCallback] = [callback]
         if is_first():
             callbacks.append(UpdateWatch(self._events.write, self._events.warn))
+        in_thread = self._place == "thread"
+        for told in overridden(self._config) if in_thread else ():
+            self._events.warn(told)
         trainer = self._trainer = build(
-            self._config, callbacks=callbacks, in_thread=self._place == "thread", stage=self._stage
+            self._config, callbacks=callbacks, in_thread=in_thread, stage=self._stage
         )
         checkpoint = prepare_folder(self._config, self._file, self._events)
         callback.follow(trainer, started_fields(self._config, self._text, trainer, self._place), checkpoint)

@@ -16,7 +16,7 @@ from trl.scripts import sft
 
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer import watched
-from lorabench.training.trainer.build import BuildError, build, parse
+from lorabench.training.trainer.build import BuildError, build, overridden, parse
 from lorabench.training.trainer.hardware import Hardware, device_arguments, find_hardware
 from tests.training.trainer.runs import SAMPLES, rows_file, run_file
 
@@ -175,6 +175,37 @@ def test_a_thread_starts_no_children(tmp_path: Path, monkeypatch: pytest.MonkeyP
     build(RunConfig.load(path), in_thread=True)
     args = Recorder.given["args"]
     assert (args.dataloader_num_workers, args.dataset_num_proc) == (0, None)
+
+
+def test_what_a_thread_sets_otherwise_than_the_file_is_said_and_nothing_else() -> None:
+    assert list(overridden(RunConfig("dataloader_num_workers: 0\ndataset_num_proc: null\n"))) == []
+    told = list(overridden(RunConfig("dataset_num_proc: 4\nenable_jit_checkpoint: true\n")))
+    assert [text.split(",")[0] for text in told] == [
+        "dataset_num_proc is null here",
+        "enable_jit_checkpoint is false here",
+    ]
+
+
+@pytest.mark.parametrize("quantized", [torch.bfloat16, torch.float16])
+def test_fp16_trains_float32_whatever_sfttrainer_has_cast_the_adapter_to(
+    quantized: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cast = watched.WatchedTrainer.__init__
+
+    def as_quantized(self: watched.WatchedTrainer, **arguments: Any) -> None:
+        # Without a GPU: fp16 is refused, and so is a model in 4 bits, whose adapter SFTTrainer 1.16 casts.
+        arguments["args"].fp16 = False
+        cast(self, **arguments)
+        arguments["args"].fp16 = True
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.to(quantized)
+
+    monkeypatch.setattr(watched.WatchedTrainer, "__init__", as_quantized)
+    trainer = build(RunConfig.load(run_file(tmp_path)))
+    assert {p.dtype for p in trainer.model.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in trainer.model.parameters() if not p.requires_grad} == {quantized}
+    optimizer = trainer.create_optimizer()
+    assert {p.dtype for group in optimizer.param_groups for p in group["params"]} == {torch.float32}
 
 
 def test_nothing_is_printed_for_want_of_a_progress_bar_and_lora_is_injected_once(tmp_path: Path) -> None:

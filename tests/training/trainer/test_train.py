@@ -363,6 +363,10 @@ def test_a_thread_trains_and_stops_like_a_process(tmp_path: Path, monkeypatch: p
     assert (thread.outcome.state, thread.outcome.step) == ("stopped", 3)
     (started,) = of_kind(events_of(tmp_path / "run"), "started")
     assert started["place"] == "thread"
+    assert any(
+        text.startswith("dataloader_num_workers is 0 here, not 2 as in the file")
+        for text in warnings_of(tmp_path / "run")
+    )
 
 
 def test_a_training_in_a_thread_leaves_nothing_for_the_next_to_carry(
