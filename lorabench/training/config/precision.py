@@ -44,3 +44,11 @@ def choose_precision(capability: tuple[int, int] | None, wanted: str = "auto") -
         False,
         f"fp32: this GPU is too old for fp16 (compute capability {version} < 7.0).",
     )
+
+
+def four_bit_dtype(capability: tuple[int, int] | None) -> str:
+    """Return the `dtype` for a model in 4 bits: TRL 1.16 multiplies its weights in it, and takes no `auto`.
+
+    Without a GPU it is that of the GPUs of today.
+    """
+    return "bfloat16" if capability is None or capability >= (8, 0) else "float16"

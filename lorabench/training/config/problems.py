@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lorabench.runs.device import read_capability
 from lorabench.training.config.field import FieldProblem
 from lorabench.training.config.fields import FIELDS, LORA_EXTRA, OUR_KEY
 from lorabench.training.config.old_names import old_name_problem
+from lorabench.training.config.precision import four_bit_dtype
 from lorabench.training.preflight.finding import Mend
 
 if TYPE_CHECKING:
@@ -70,4 +72,12 @@ def _clashes(config: RunConfig) -> Iterator[FieldProblem]:
             "load_in_4bit and load_in_8bit are both true; at most one can be.",
             line=lines.get("load_in_8bit"),
             mend=Mend("4 bits", {"load_in_8bit": False}),
+        )
+    if config.get("load_in_4bit") and config.get("dtype") == "auto":
+        dtype = four_bit_dtype(read_capability())
+        yield FieldProblem(
+            "dtype",
+            "dtype is auto, but TRL multiplies 4-bit weights in dtype, and takes no auto there.",
+            line=lines.get("dtype"),
+            mend=Mend(f"dtype {dtype}", {"dtype": dtype}),
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.runs.device import Device, read_capability, read_device
 from lorabench.text import human_bytes
 from lorabench.training.config.field import ConfigError
+from lorabench.training.config.precision import four_bit_dtype
 from lorabench.training.preflight.activations import Activations, Pass, by_formula, dimensions, trace
 from lorabench.training.preflight.finding import Finding, Level, Mend
 from lorabench.training.preflight.meta_model import MetaModel, meta_model
@@ -102,7 +103,7 @@ def setting_of(config: RunConfig, model: PretrainedConfig, longest: int | None =
         dtype = str(model.dtype).removeprefix("torch.") if model.dtype else "float32"
     limit = config.get("max_length") or model.get_text_config().max_position_embeddings
     length = int(limit) if longest is None or config.get("packing") else min(int(limit), longest)
-    width = adapter_width(config)
+    width = 4 if precision.fp16 else adapter_width(config)  # as build.train_in_float32 makes it
     return Setting(
         batch=int(config.get("per_device_train_batch_size")),
         length=length,
@@ -241,8 +242,11 @@ def _alternatives(config: RunConfig, setting: Setting) -> list[tuple[Mend, Setti
         half = setting.length // 2
         found.append((Mend(f"max_length {half:,}", {"max_length": half}), replace(setting, length=half)))
     if setting.bits > 4 and setting.gpu:
-        four = replace(setting, bits=4, adapter=2, optimizer=setting.optimizer / setting.adapter * 2)
-        found.append((Mend("4 bits", {"load_in_4bit": True, "load_in_8bit": False}), four))
+        dtype, width = four_bit_dtype(read_capability()), 4 if setting.autocast == "float16" else 2
+        optimizer = setting.optimizer / setting.adapter * width
+        four = replace(setting, bits=4, dtype=dtype, adapter=width, optimizer=optimizer)
+        changes = {"load_in_4bit": True, "load_in_8bit": False, "dtype": dtype}
+        found.append((Mend("4 bits", changes), four))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorabench.runs.device import read_capability
-from lorabench.training.config.precision import Precision, choose_precision
+from lorabench.training.config.precision import Precision, choose_precision, four_bit_dtype
 from lorabench.training.preflight.finding import Finding, Mend
 
 if TYPE_CHECKING:
@@ -48,6 +48,12 @@ def precision_findings(
         )
         findings.append(
             Finding(CHECK, "warning", message, mend=Mend(f"load them in {name}", {"dtype": name}))
+        )
+    emulated = four_bit_dtype(capability) == "float16"
+    if config.get("load_in_4bit") and config.get("dtype") == "bfloat16" and emulated:
+        message = "dtype is bfloat16, in which 4-bit weights are multiplied: this GPU emulates it slowly."
+        findings.append(
+            Finding(CHECK, "warning", message, mend=Mend("load them in float16", {"dtype": "float16"}))
         )
     if capability is None and quantized:
         message = "4-bit and 8-bit weights need a GPU to train on in reasonable time."

@@ -247,3 +247,18 @@ def test_reading_checking_and_changing_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [(None, "bfloat16"), ((7, 0), "float16"), ((9, 0), "bfloat16")]
+)
+def test_four_bits_and_dtype_auto_clash_and_are_mended_for_the_gpu(monkeypatch, capability, dtype):
+    monkeypatch.setattr("lorabench.training.config.problems.read_capability", lambda: capability)
+    config = RunConfig("dtype: auto\nload_in_4bit: true\n")
+    (problem,) = config.problems
+    assert (problem.name, problem.line) == ("dtype", 1)
+    assert problem.mend is not None
+    config.apply(problem.mend.changes)
+    assert config.values["dtype"] == dtype
+    assert config.problems == []
+    assert RunConfig("dtype: auto\nload_in_8bit: true\n").problems == []

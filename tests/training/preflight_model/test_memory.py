@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from trl.trainer.utils import get_quantization_config
 
 from lorabench.runs.device import Device
 from lorabench.training.config.run_config import RunConfig
@@ -21,6 +22,7 @@ from lorabench.training.preflight.memory import (
 )
 from lorabench.training.preflight.meta_model import MetaModel, meta_model
 from lorabench.training.preflight.model_source import source_of
+from lorabench.training.trainer.build import parse
 from tests.training.preflight_model.architectures import LLAMA_2_7B, MIXTRAL_8X7B, QWEN_2_5_05B
 from tests.training.preflight_model.conftest import Configure
 from tests.training.preflight_model.trained import LiveBytes, rows, trainer_of
@@ -191,3 +193,26 @@ def test_rows_shorter_than_max_length_take_less(configure: Configure) -> None:
     assert setting_of(config, model).length == 2048
     assert setting_of(config, model, 300).length == 300
     assert setting_of(config, model, 9000).length == 2048
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "width"), [((7, 5), torch.float16, 4), ((8, 0), torch.bfloat16, 2)]
+)
+def test_four_bits_are_proposed_with_a_dtype_that_trl_and_the_gpu_take(
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    dtype: torch.dtype,
+    width: int,
+) -> None:
+    monkeypatch.setattr("lorabench.training.preflight.memory.read_capability", lambda: capability)
+    config = configure(LLAMA_2_7B, use_cpu=False, precision="auto", dtype="auto", gradient_checkpointing=True)
+    (found,) = memory_findings(config, device=Device("a small GPU", 0, GB))
+    assert found.mend is not None
+    assert found.mend.label == "4 bits"
+    config.apply(found.mend.changes)
+    assert config.problems == []
+    quantization = get_quantization_config(parse(config)[2])
+    assert quantization is not None
+    assert quantization.bnb_4bit_compute_dtype == dtype
+    assert setting_of(config, source_of(config).config).adapter == width
