@@ -81,7 +81,8 @@ class RunStatus(Painting):
         if activity == "waiting":
             return ["reading …" if not watch.caught_up else "has no events yet; t trains it"]
         if activity == "starting":
-            return [self._stages(record.stage), spent, watch.place]
+            stage = record.stage if record.state == "starting" else ""  # of the attempt before
+            return [self._stages(stage), spent, watch.place]
         if activity == "training":
             epoch = "" if record.epoch is None else f"epoch {record.epoch:.2f}"
             left = record.seconds_left()
