@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lorabench.adapters.model import Finding
-from lorabench.adapters.patterns import match_patterns
+from lorabench.adapters.patterns import PatternMatcher
+from lorabench.json_text import parse_json
 from lorabench.text import shorten, visible
 
 CONFIG_NAME = "adapter_config.json"
@@ -28,12 +29,12 @@ def read_config(folder: Path) -> tuple[dict[str, Any], list[Finding]]:
             text = file.read(_LARGEST_CONFIG + 1)
         if len(text) > _LARGEST_CONFIG:
             raise ValueError("it is larger than 16 MB")
-        config = json.loads(text)
+        config = parse_json(text)
     except FileNotFoundError:
         return {}, []
     except OSError as error:
         return {}, [_damaged(error.strerror)]
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return {}, [_damaged(error)]
     if not isinstance(config, dict):
         return {}, [_damaged("it is not a JSON object")]
@@ -77,8 +78,9 @@ class LoraSettings:
     override r and lora_alpha. `findings` says what was missing or nonsense.
     """
 
-    def __init__(self, config: Mapping[str, Any], modules: list[str]) -> None:
+    def __init__(self, config: Mapping[str, Any], modules: list[str], matcher: PatternMatcher) -> None:
         self.findings: list[Finding] = []
+        self._matcher = matcher
         self.rslora = config.get("use_rslora") is True
         self._rank = self._number(config, "r")
         self._lora_alpha = self._number(config, "lora_alpha")
@@ -102,7 +104,7 @@ class LoraSettings:
 
     def _pattern(self, config: Mapping[str, Any], key: str, modules: list[str]) -> dict[str, float | None]:
         patterns = mapping(config.get(key))
-        found, problem = match_patterns([str(pattern) for pattern in patterns], modules)
+        found, problem = self._matcher.match([str(pattern) for pattern in patterns], modules)
         if problem:
             self._warn(f"{key} cannot be applied: {problem}. {UNKNOWN}")
             return dict.fromkeys(modules)

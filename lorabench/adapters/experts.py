@@ -8,6 +8,8 @@ from typing import Any
 from lorabench.adapters.pairs import Pair
 
 _WRAPPED = ".base_layer"
+_DEEPEST = 64
+"""Parts of a path that are looked at: a hostile one has thousands."""
 _REGISTERED = {frozenset(("gate_up_proj", "down_proj")): ("gate_up_proj", "down_proj")}
 
 
@@ -20,12 +22,16 @@ def name_targets(pairs: Sequence[Pair], config: Mapping[str, Any]) -> None:
     """
     listed = config.get("target_parameters")
     targets = [str(target) for target in listed] if isinstance(listed, list | tuple | set) else []
+    by_owner: dict[str, list[str]] = {}
+    for target in targets:
+        owner, _, name = target.rpartition(".")
+        by_owner.setdefault(owner, []).append(name)
     nests: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
         nests.setdefault((pair.module.replace(_WRAPPED, ""), pair.adapter), []).append(pair)
     for (module, _), nest in nests.items():
         nest.sort(key=lambda pair: pair.module.count(_WRAPPED), reverse=True)
-        parameters = _targeted(module, targets)
+        parameters = _targeted(module, by_owner)
         in_order = _REGISTERED.get(frozenset(parameters), tuple(parameters))
         for position, pair in enumerate(nest):
             pair.stacked = bool(parameters)
@@ -36,7 +42,8 @@ def name_targets(pairs: Sequence[Pair], config: Mapping[str, Any]) -> None:
                 pair.module = module
 
 
-def _targeted(module: str, targets: Sequence[str]) -> list[str]:
-    """The names of the parameters of `module` that the configuration targets."""
-    parts = [target.rpartition(".") for target in targets]
-    return [name for owner, _, name in parts if not owner or f".{module}".endswith(f".{owner}")]
+def _targeted(module: str, by_owner: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names of the parameters of `module` that the configuration targets, by their owners' paths."""
+    parts = module.split(".")
+    owners = ["", *(".".join(parts[start:]) for start in range(max(0, len(parts) - _DEEPEST), len(parts)))]
+    return [name for owner in dict.fromkeys(owners) for name in by_owner.get(owner, ())]

@@ -25,6 +25,11 @@ _OTHER_UPDATES = {
 }
 
 
+_MOST_EXPERTS = 4096
+_MOST_SPREAD = 1 << 24
+"""Entries of a block-diagonal B written out: a file of some kilobytes could ask for any number."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Measures:
     """What the two shapes say: ranks by A and by B, ΔW's (out, in), and how many experts share them."""
@@ -70,7 +75,7 @@ def _layers_of(pair: Pair, settings: ModuleSettings, config: Mapping[str, Any]) 
         weight_shape=weight_shape,
         findings=tuple(_findings(pair, measures, settings, config)),
     )
-    if measures.experts == 1:
+    if not 1 < measures.experts <= _MOST_EXPERTS:
         return [layer]
     return [replace(layer, expert=expert) for expert in range(measures.experts)]
 
@@ -165,6 +170,10 @@ def _misfit(
     if pair.stacked and (settings.rank is None or pair.a.shape[0] % settings.rank):
         message = f"{_both(pair)} cannot be shared out to experts of rank r = {settings.rank}."
         return Finding("error", message, "adapter_config.json must say the r that was trained.")
+    if measures.experts > _MOST_EXPERTS:
+        return Finding("error", f"{_both(pair)} would be {measures.experts} experts: no model has so many.")
+    if measures.groups > 1 and measures.rank * measures.shape[0] > _MOST_SPREAD:
+        return Finding("error", f"{_both(pair)}: B has {measures.groups} blocks, too many to be read whole.")
     if measures.rank != measures.rank_b:
         return Finding(
             "error", f"{_both(pair)} do not fit: rank {measures.rank} by A, {measures.rank_b} by B."

@@ -17,6 +17,7 @@ from lorabench.adapters.locate import locate
 from lorabench.adapters.model import Adapter, Finding, Format, LoraLayer, Tensor
 from lorabench.adapters.others import classify, notice
 from lorabench.adapters.pairs import Pair, pair_tensors
+from lorabench.adapters.patterns import PatternMatcher
 from lorabench.adapters.pickles import read_pickle
 from lorabench.adapters.scaling import NO_CONFIG, scalings
 from lorabench.adapters.tensors import memory_tensors, read_safetensors
@@ -148,12 +149,12 @@ def _interpret(
         )
     if "lora_adapter_metadata" in metadata or any(map(_of_diffusers, pairs)):
         written_by = "diffusers"
-    noticed = list(findings)
+    noticed, matcher = list(findings), PatternMatcher()
     layers: list[LoraLayer] = []
     for (adapter, form), members in _groups(pairs, configs, written_by).items():
         config = configs.get(adapter, default)
         name_targets(members, config)
-        settings, said = scalings(members, form, config, metadata)
+        settings, said = scalings(members, form, config, metadata, matcher)
         layers.extend(build_layers(members, settings, config))
         noticed.extend(said)
     layers.sort(key=depth)

@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from lorabench.text import visible
 
-_SECONDS = 5.0
+_SECONDS = 1.0
 _PLAIN_TRIALS = 1_000_000  # half a second
 # Word characters, hyphens and dots: no repetition, so nothing that could run for long.
 _PLAIN = re.compile(r"[\w.-]+")
@@ -23,35 +24,51 @@ json.dump({module: next((p for p, c in compiled if c.match(module)), None) for m
 """
 
 
-def match_patterns(patterns: Sequence[str], modules: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Find for each module the first pattern that matches it; return {module: pattern} and what went wrong.
+class PatternMatcher:
+    """Match patterns from a file that anyone may have written: a regular expression can run for years.
 
-    The patterns come from a file that anyone may have written, and a regular expression can be made to run
-    for years. Plain names are matched here; all others in a process of their own, which has 5 seconds.
+    Plain names are matched here; all others in processes of their own. Those have one second altogether: an
+    adapter may hold hundreds of adapters, or components of a pipeline, and each asks.
     """
-    few = len(patterns) * len(modules) <= _PLAIN_TRIALS
-    if few and all(_PLAIN.fullmatch(pattern) for pattern in patterns):
-        return _match_plain(patterns, modules), ""
+
+    def __init__(self) -> None:
+        self._left = _SECONDS
+
+    def match(self, patterns: Sequence[str], modules: Sequence[str]) -> tuple[dict[str, str], str]:
+        """Return for each module the first pattern that matches it, and what went wrong."""
+        few = len(patterns) * len(modules) <= _PLAIN_TRIALS
+        if few and all(_PLAIN.fullmatch(pattern) for pattern in patterns):
+            return _match_plain(patterns, modules), ""
+        begun = time.monotonic()
+        try:
+            return _match_in_a_child(patterns, modules, self._left)
+        except subprocess.TimeoutExpired:
+            return {}, f"its regular expressions took longer than {_SECONDS:.0f} s"
+        finally:
+            self._left = max(0.0, self._left - (time.monotonic() - begun))
+
+
+def _match_in_a_child(
+    patterns: Sequence[str], modules: Sequence[str], seconds: float
+) -> tuple[dict[str, str], str]:
     command = [sys.executable, "-I", "-S", "-c", _MATCHER]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps([patterns, modules]), capture_output=True, text=True, timeout=_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return {}, f"its regular expressions took longer than {_SECONDS:.0f} seconds"
+    if seconds <= 0:
+        raise subprocess.TimeoutExpired(command, seconds)
+    text = json.dumps([patterns, modules])
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds)
     if done.returncode != 0:
         return {}, visible(done.stderr.strip().rpartition("\n")[2] or "a regular expression is not valid")
     return {module: pattern for module, pattern in json.loads(done.stdout).items() if pattern is not None}, ""
 
 
 def _match_plain(patterns: Sequence[str], modules: Sequence[str]) -> dict[str, str]:
-    compiled = [(pattern, pattern.rpartition(".")[2], re.compile(pattern)) for pattern in patterns]
+    tails = [(pattern, pattern.rpartition(".")[2]) for pattern in patterns]
     found = {}
     for module in modules:
-        for pattern, tail, expression in compiled:
+        for pattern, tail in tails:
             start = len(module) - len(pattern)
             at_a_dot = start == 0 or (start > 0 and module[start - 1] == ".")
-            if at_a_dot and module.endswith(tail) and expression.fullmatch(module, start):
+            if at_a_dot and module.endswith(tail) and re.compile(pattern).fullmatch(module, start):
                 found[module] = pattern
                 break
     return found

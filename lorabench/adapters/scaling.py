@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 from lorabench.adapters.config import UNKNOWN, LoraSettings, ModuleSettings, finite_number, mapping
 from lorabench.adapters.model import Finding, Format, Tensor
 from lorabench.adapters.pairs import Pair
+from lorabench.adapters.patterns import PatternMatcher
 from lorabench.errors import Malformed
+from lorabench.json_text import parse_json
 from lorabench.text import shorten, visible
 
 Settings = dict[str, ModuleSettings]
@@ -24,13 +25,17 @@ NO_CONFIG = Finding(
 
 
 def scalings(
-    pairs: Sequence[Pair], written_by: Format, config: Mapping[str, Any], metadata: Mapping[str, str]
+    pairs: Sequence[Pair],
+    written_by: Format,
+    config: Mapping[str, Any],
+    metadata: Mapping[str, str],
+    matcher: PatternMatcher,
 ) -> tuple[Settings, list[Finding]]:
     """Find rank, lora_alpha and scaling for each pair's `target`, and say what is not known."""
     if written_by == "MLX":
         return _of_mlx(pairs, config)
     if written_by in ("kohya", "diffusers"):
-        return _of_alphas(pairs, _diffusers_config(metadata))
+        return _of_alphas(pairs, _diffusers_config(metadata), matcher)
     if written_by == "cloneofsimo":
         note = "cloneofsimo's files hold no scaling: its loader uses 1 unless it is told otherwise."
         return {pair.target: _ONE for pair in pairs}, [Finding("info", note)]
@@ -39,7 +44,7 @@ def scalings(
         return {pair.target: _NOTHING for pair in pairs}, [Finding("warning", f"{message} {UNKNOWN}")]
     if not config:
         return {pair.target: _NOTHING for pair in pairs}, [NO_CONFIG]
-    settings = LoraSettings(config, [pair.target for pair in pairs])
+    settings = LoraSettings(config, [pair.target for pair in pairs], matcher)
     return {pair.target: settings.of(pair.target) for pair in pairs}, settings.findings
 
 
@@ -59,7 +64,9 @@ def _of_mlx(pairs: Sequence[Pair], config: Mapping[str, Any]) -> tuple[Settings,
     return {pair.target: settings for pair in pairs}, findings
 
 
-def _of_alphas(pairs: Sequence[Pair], config: Mapping[str, Any]) -> tuple[Settings, list[Finding]]:
+def _of_alphas(
+    pairs: Sequence[Pair], config: Mapping[str, Any], matcher: PatternMatcher
+) -> tuple[Settings, list[Finding]]:
     """kohya and diffusers: alpha / r from a tensor for each module, or from the file's metadata, or 1."""
     findings: list[Finding] = []
     components: dict[str, list[Pair]] = {}
@@ -76,7 +83,7 @@ def _of_alphas(pairs: Sequence[Pair], config: Mapping[str, Any]) -> tuple[Settin
             found[pair.target] = _ONE
     for component, members in components.items():
         names = {pair.target: pair.module.partition(".")[2] for pair in members}
-        settings = LoraSettings(config[component], list(names.values()))
+        settings = LoraSettings(config[component], list(names.values()), matcher)
         findings.extend(settings.findings)
         found.update({target: settings.of(name) for target, name in names.items()})
     if untold:
@@ -102,8 +109,8 @@ def _of_alpha(tensor: Tensor, a: Tensor) -> ModuleSettings:
 def _diffusers_config(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Read lora_adapter_metadata: a JSON object whose keys are `<component>.<field of LoraConfig>`."""
     try:
-        flat = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    except (ValueError, RecursionError):
+        flat = parse_json(metadata.get("lora_adapter_metadata", "{}"))
+    except ValueError:
         return {}
     components: dict[str, dict[str, Any]] = {}
     for key, value in mapping(flat).items():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from lorabench.adapters.config import mapping
 from lorabench.errors import Malformed, NotFound
+from lorabench.json_text import parse_json
 from lorabench.text import visible
 
 INDEX = ".index.json"
@@ -43,8 +43,8 @@ def shards_of(path: Path) -> list[Path]:
 def _listed(index: Path) -> list[str]:
     label = visible(index.name)
     try:
-        content = json.loads(index.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(index.read_bytes())
+    except (OSError, ValueError) as error:
         raise Malformed(f"{label} cannot be read: {visible(error)}.") from error
     names = sorted({str(name) for name in mapping(mapping(content).get("weight_map")).values()})
     if not names:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench.adapters.model import FloatArray, Tensor
 from lorabench.errors import Malformed, NotFound
-from lorabench.text import shorten, visible
+from lorabench.text import human_bytes, shorten, visible
 
 _ALL = slice(None)
 _MOST_AT_ONCE = 1 << 30  # macOS refuses to read 2 GiB or more in one call
@@ -32,6 +32,7 @@ _MEMORY_DTYPES: Mapping[str, str] = {
     "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8",
 }  # fmt: skip
 FLOAT_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -87,6 +88,8 @@ class TensorFile:
         """
         if _state(os.fstat(self._descriptor)) != self._state:
             raise self._changed()
+        if size > _MEMORY:  # asked for, it might be promised, and this process ended when it fills up
+            raise Malformed(f"{self.label} holds a tensor of {human_bytes(size)}, more than the memory.")
         buffer = np.empty(size, np.uint8)
         done = 0
         while done < size:
@@ -188,7 +191,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, FileTensor], dict[str, str]]
         with safe_open(path, "numpy"):  # it checks lengths, offsets, overlaps and types
             pass
         file.check_still_at(path)
-    except SafetensorError as error:
+    except (SafetensorError, MemoryError) as error:  # it maps the whole file
         raise _malformed(path, error) from error
     except OSError as error:
         raise NotFound(f"{label} cannot be read: {error.strerror or visible(error)}.") from error

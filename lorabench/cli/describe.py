@@ -10,9 +10,10 @@ from lorabench.adapters.open import open_adapter
 from lorabench.cli.output import Field, Page
 from lorabench.spectra.columns import Value, format_value
 from lorabench.spectra.report import adapter_dict, dump_csv, dump_json
-from lorabench.text import human_bytes, visible
+from lorabench.text import human_bytes, shorten, visible
 
 MOST_OTHERS = 12
+LONGEST_NAME = 500
 
 
 def describe(path: Path, page: Page, *, factors: bool, style: str) -> str:
@@ -151,7 +152,7 @@ def adapter_facts(adapter: Adapter) -> list[tuple[str, str]]:
     facts = [
         ("adapter", visible(adapter.name if adapter.path is None else adapter.path)),
         ("format", f"{adapter.format} LoRA{_variants(layers)}"),
-        ("base", visible(adapter.base_model or "not named")),
+        ("base", visible(shorten(adapter.base_model or "not named", LONGEST_NAME))),
         ("r", _listed(adapter.ranks)),
         ("lora_alpha", _listed(lora_alphas) or "unknown"),
         ("scaling", _listed(scalings) or "unknown: counted as 1"),

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from lorabench.adapters import patterns
 from lorabench.adapters.model import Adapter
 from lorabench.adapters.open import open_adapter
-from lorabench.adapters.patterns import match_patterns
+from lorabench.adapters.patterns import PatternMatcher
 
 MODULES = [
     "model.layers.0.q_proj",
@@ -120,7 +120,7 @@ PATTERNS = [
 
 @pytest.mark.parametrize("keys", PATTERNS, ids=str)
 def test_patterns_match_as_in_peft(keys: list[str]) -> None:
-    ours, problem = match_patterns(keys, MODULES)
+    ours, problem = PatternMatcher().match(keys, MODULES)
     assert problem == ""
     assert {module: ours.get(module, module) for module in MODULES} == {
         module: get_pattern_key(keys, module) for module in MODULES
@@ -132,7 +132,7 @@ NAME = st.text("ab.01-_", max_size=8)
 
 @given(st.lists(NAME.filter(bool), max_size=4), st.lists(NAME, max_size=4))
 def test_plain_patterns_match_as_in_peft(keys: list[str], modules: list[str]) -> None:
-    ours, _ = match_patterns(keys, modules)
+    ours, _ = PatternMatcher().match(keys, modules)
     for module in modules:
         expected = get_pattern_key(keys, module)
         assert ours.get(module, module) == expected
@@ -150,7 +150,7 @@ def test_a_regular_expression_without_end_is_given_up(monkeypatch: pytest.Monkey
 def test_many_patterns_for_many_modules_are_quick() -> None:
     modules = [f"model.layers.{layer}.self_attn.{name}_proj" for layer in range(80) for name in "qkvo"]
     start = time.perf_counter()
-    found, _ = match_patterns(modules, modules)
+    found, _ = PatternMatcher().match(modules, modules)
     assert time.perf_counter() - start < 1.0
     assert found == {module: module for module in modules}
 
