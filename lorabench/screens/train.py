@@ -85,7 +85,7 @@ takes a few steps beside the run, and says whether the change applied to the wei
     def __init__(self) -> None:
         super().__init__()
         self.watched: RunWatch | None = None
-        self.spectra_of: RunWatch | None = None
+        self.spectra_of: tuple[RunWatch, int | None] | None = None
         self.frozen = self.reading = False
         self.panel = self.turns = 0
 
@@ -146,8 +146,9 @@ takes a few steps beside the run, and says whether the change applied to the wei
             watch.changed = False
             self.turns += 1
             self.draw(whole=self.turns % WHOLE_EVERY == 0 or not watch.going)
-        if watch.lacks_spectra and self.spectra_of is not watch:
-            self.spectra_of = watch
+        ended = (watch, watch.record.step)
+        if watch.lacks_spectra and self.spectra_of != ended:
+            self.spectra_of = ended
             self.run_in_thread(lambda: self.read_spectra(watch), "spectra")
 
     def read_spectra(self, watch: RunWatch) -> None:

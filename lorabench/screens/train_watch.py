@@ -78,10 +78,12 @@ class RunWatch:
             self.events += 1
 
     def read_spectra(self) -> Iterator[None]:
-        """Compute the spectra of the checkpoints, where a run that has ended tells of none; one a step."""
+        """Compute from what a run that has ended has saved those spectra that its events lack; one a step."""
         from lorabench.spectra.moment import spectra_over
 
-        for event in spectra_over(self.folder):
+        whole = self.record.state in ("finished", "stopped")
+        last = self.record.step if whole else None  # else what lies there is an earlier attempt's
+        for event in spectra_over(self.folder, self._spectra_step, last):
             with self.busy:
                 if self.going:
                     return
@@ -135,8 +137,13 @@ class RunWatch:
 
     @property
     def lacks_spectra(self) -> bool:
-        """Whether this run has ended and its events tell nothing of its spectra."""
-        return self.caught_up and not self.going and self.record.spectra is None
+        """Whether this run has ended and its events do not tell of its spectra at the end."""
+        return self.caught_up and not self.going and self._spectra_step < (self.record.step or 0)
+
+    @property
+    def _spectra_step(self) -> int:
+        step = (self.record.spectra or {}).get("step")
+        return step if isinstance(step, int) else -1
 
     @property
     def elapsed(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from lorabench.errors import AdapterError
 from lorabench.spectra.analysis import spectra_of
 from lorabench.spectra.model import LayerSpectrum
 
+_ADAPTER_FILE = "adapter_model.safetensors"
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,15})")
 
 Event = dict[str, Any]
@@ -55,8 +57,11 @@ def _numbers(spectrum: LayerSpectrum) -> dict[str, float | None]:
     return {name: None if number is None else float(f"{number:.6g}") for name, number in numbers.items()}
 
 
-def spectra_over(folder: Path) -> Iterator[Event]:
+def spectra_over(folder: Path, after: int = -1, last: int | None = None) -> Iterator[Event]:
     """Yield the `spectra` event of each checkpoint of a run, in the order of their steps, one by one.
+
+    Those up to the step `after` are left out. The adapter that the run has saved at its end comes as that of
+    the step `last`, unless that is unknown or a checkpoint's: the last one's, or the one's that was best.
 
     One checkpoint's adapter is open at a time. One that cannot be opened as an adapter is passed over: a torn
     checkpoint, or one of a run that trained no LoRA.
@@ -65,10 +70,21 @@ def spectra_over(folder: Path) -> Iterator[Event]:
         OSError: the run's folder cannot be read.
     """
     found = ((match, path) for path in folder.iterdir() if (match := _CHECKPOINT.fullmatch(path.name)))
-    for step, path in sorted((int(match[1]), path) for match, path in found):
+    saved = sorted((int(match[1]), path) for match, path in found)
+    if last is not None and all(step < last and not _same(path, folder) for step, path in saved):
+        saved.append((last, folder))
+    for step, path in saved:
+        if step <= after:
+            continue
         begin = time.perf_counter()
         try:
             spectra = list(spectra_of(open_adapter(path)))
         except AdapterError:
             continue
         yield spectra_event(step, time.perf_counter() - begin, spectra)
+
+
+def _same(checkpoint: Path, folder: Path) -> bool:
+    """Whether a checkpoint has the very adapter that lies in a folder."""
+    one, other = checkpoint / _ADAPTER_FILE, folder / _ADAPTER_FILE
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,27 @@ async def test_a_run_of_another_tool_shows_its_losses_and_the_spectra_of_its_che
         panel = screen.query_one(DeltaPanel)
         assert panel.size.height > 10
         app.open_adapter(samples / "style-checkpoints-r8" / "checkpoint-240")
+        await until(pilot, lambda: app.analysis.state == "done")
+        norm = sum(s.frobenius_norm**2 for s in app.analysis.spectra["ΔW"]) ** 0.5
+        await pilot.press("3")
+        await sees(pilot, f"‖ΔW‖         {norm:.3g} ")
+
+
+async def test_the_spectra_of_a_run_that_has_ended_are_those_of_its_adapter(new: Path, samples: Path) -> None:
+    last = samples / "style-checkpoints-r8" / "checkpoint-240"
+    app = app_on(new.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        with take_lock(new), begin(new, steps=40, total=40) as writer:
+            for step in (24, 38):
+                modules = {"layers.0.q_proj": {"norm": step / 10, "stable_rank": 1.5, "alpha": None}}
+                writer.write("spectra", step=step, seconds=0.1, modules=modules, dead=[], unreadable={})
+            await watch(pilot, new)
+            await sees(pilot, "step         38      before 24")
+            for name in ("adapter_model.safetensors", "adapter_config.json"):
+                shutil.copy(last / name, new / name)
+            writer.write("finished", step=40)
+        await sees(pilot, "✔ finished", "step         40      before 38")
+        app.open_adapter(last)
         await until(pilot, lambda: app.analysis.state == "done")
         norm = sum(s.frobenius_norm**2 for s in app.analysis.spectra["ΔW"]) ** 0.5
         await pilot.press("3")

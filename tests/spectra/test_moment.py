@@ -56,6 +56,22 @@ def test_a_torn_checkpoint_is_passed_over_and_one_comes_at_a_time(samples, tmp_p
     assert [event["step"] for event in stream] == [240]
 
 
+def test_the_adapter_at_the_end_counts_as_the_last_step_unless_it_is_a_checkpoints(samples, tmp_path):
+    run = shutil.copytree(samples / "style-checkpoints-r8", tmp_path / "run")
+    shutil.rmtree(run / "checkpoint-240")
+    final = samples / "style-checkpoints-r8" / "checkpoint-240"
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copy(final / name, run / name)
+    assert [event["step"] for event in spectra_over(run, last=250)] == [60, 120, 180, 250]
+    (event,) = spectra_over(run, after=238, last=250)
+    norms = [spectrum.frobenius_norm for spectrum in spectra_of(open_adapter(final))]
+    assert [module["norm"] for module in event["modules"].values()] == pytest.approx(norms, rel=5e-6)
+    assert [event["step"] for event in spectra_over(run, after=120, last=180)] == [180]
+    best = run / "checkpoint-60" / "adapter_model.safetensors"
+    shutil.copy(best, run / best.name)
+    assert [event["step"] for event in spectra_over(run, after=120, last=250)] == [180]
+
+
 def test_a_dead_layer_and_one_with_a_nan_are_told_apart(tmp_path):
     dead_a, dead_b = random_pair(24, 32, 8)
     nan_a, nan_b = random_pair(24, 32, 8)
