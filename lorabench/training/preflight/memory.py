@@ -245,8 +245,8 @@ def _alternatives(config: RunConfig, setting: Setting) -> list[tuple[Mend, Setti
         dtype, width = four_bit_dtype(read_capability()), 4 if setting.autocast == "float16" else 2
         optimizer = setting.optimizer / setting.adapter * width
         four = replace(setting, bits=4, dtype=dtype, adapter=width, optimizer=optimizer)
-        changes = {"load_in_4bit": True, "load_in_8bit": False, "dtype": dtype}
-        found.append((Mend("4 bits", changes), four))
+        to_four: dict[str, object] = {"load_in_4bit": True, "load_in_8bit": False, "dtype": dtype}
+        found.append((Mend("4 bits", to_four), four))
     return found
 
 
