@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
+from collections.abc import Collection
 from pathlib import Path
 
 from lorabench.errors import LorabenchError
@@ -37,12 +37,29 @@ def take_checkpoint_request(folder: Path) -> bool:
     return True
 
 
-def clear_requests(folder: Path, before: float = math.inf) -> None:
-    """Withdraw what was asked before a moment (Unix seconds): a new training must not heed the last one's."""
+def requests_in(folder: Path) -> list[str]:
+    """Return what tells the requests that are there now from later ones; a file that is touched is later.
+
+    By inode and time of change, compared with themselves only: the clock of a file server is not ours.
+    """
+    found = []
+    for name in (STOP_FILE, SAVE_FILE):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(_identity(folder / name))
+    return found
+
+
+def clear_requests(folder: Path, only: Collection[str] | None = None) -> None:
+    """Withdraw what was asked, or `only` these (as `requests_in` had them), which a new run must not heed."""
     for path in (folder / STOP_FILE, folder / SAVE_FILE):
         with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime < before:
+            if only is None or _identity(path) in only:
                 path.unlink()
+
+
+def _identity(path: Path) -> str:
+    status = path.stat()
+    return f"{path.name}:{status.st_ino}:{status.st_mtime_ns}"
 
 
 def _ask(path: Path) -> None:

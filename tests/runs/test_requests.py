@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from lorabench.errors import LorabenchError
-from lorabench.runs.lock import take_lock
 from lorabench.runs.requests import (
     clear_requests,
     request_checkpoint,
     request_stop,
+    requests_in,
     stop_requested,
     take_checkpoint_request,
 )
@@ -49,19 +49,15 @@ def test_a_request_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
         request_stop(tmp_path / "gone")
 
 
-def test_what_was_asked_since_a_moment_stays(tmp_path: Path) -> None:
-    for name, moment in (("save", 99.5), ("stop", 100.5)):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (moment, moment))
-    clear_requests(tmp_path, before=100.0)
+def test_what_was_there_before_is_told_from_what_was_asked_since_by_any_clock(tmp_path: Path) -> None:
+    assert requests_in(tmp_path) == []
+    request_checkpoint(tmp_path)
+    request_stop(tmp_path)
+    os.utime(tmp_path / "stop", (2**33, 2**33))
+    known = requests_in(tmp_path)
+    os.utime(tmp_path / "stop", (1, 1))  # asked again, by a clock that is behind
+    clear_requests(tmp_path, only=known)
     assert stop_requested(tmp_path)
     assert not take_checkpoint_request(tmp_path)
-    clear_requests(tmp_path, before=100.5)
-    assert stop_requested(tmp_path)
-
-
-def test_what_is_asked_while_the_lock_is_held_is_no_earlier_than_the_lock(tmp_path: Path) -> None:
-    with take_lock(tmp_path) as lock:
-        request_stop(tmp_path)
-        clear_requests(tmp_path, before=lock.since)
-        assert stop_requested(tmp_path)
+    clear_requests(tmp_path, only=requests_in(tmp_path))
+    assert not stop_requested(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -30,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     start.add_argument("--resume", action="store_true", help="go on from the newest whole checkpoint")
     start.add_argument("--anew", action="store_true", help="start anew, whatever the file says")
     parser.add_argument("--override", action="store_true", help="start in spite of the preflight's errors")
-    told = "Unix seconds: requests count from here on, or from when the lock is taken"
-    parser.add_argument("--launched", type=float, default=math.inf, metavar="TIME", help=told)
+    told = "the requests that were there at the launch; without this, those that are there by now"
+    parser.add_argument("--ignore", type=lambda text: text.split(","), metavar="REQUEST,…", help=told)
     options = parser.parse_args(arguments)
     stopping = stop_on_signals()
     said = _print_into_log(options.path)
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         resume=resume,
         override=options.override,
         stopping=stopping,
-        launched=options.launched,
+        ignore=options.ignore,
     )
     _say(outcome, said)
     return EXIT_CODES[outcome.state]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.output import OUTPUT_FILE
+from lorabench.runs.requests import requests_in
 from lorabench.training.config.launching import launcher_fields
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.processes import accelerate_file
-
-_TICK_SECONDS = 0.01
 
 
 def launch(
@@ -44,9 +42,8 @@ def launch(
     command += ["lorabench.training.trainer", str(path)]
     command += [] if resume is None else ["--resume" if resume else "--anew"]
     command += ["--override"] if override else []
-    # Who launches it may ask for a stop before it has come to take its lock. Files are dated by a clock of
-    # coarser ticks, up to 10 ms behind.
-    command += ["--launched", str(time.time() - _TICK_SECONDS)]
+    # Who launches it may ask for a stop before it has come to take its lock: that one counts.
+    command += [f"--ignore={','.join(requests_in(folder))}"]
     with (folder / OUTPUT_FILE).open("ab") as log:
         return subprocess.Popen(
             command,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lorabench.errors import LorabenchError
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.lock import Owner, take_lock
-from lorabench.runs.requests import clear_requests, stop_requested
+from lorabench.runs.requests import clear_requests, requests_in, stop_requested
 from lorabench.text import visible
 from lorabench.training.config.fields import OUR_KEY
 from lorabench.training.config.run_config import RunConfig
@@ -57,23 +56,24 @@ def train(
     override: bool = False,
     place: str = "process",
     stopping: threading.Event | None = None,
-    launched: float = math.inf,
+    ignore: Collection[str] | None = None,
 ) -> Outcome:
     """Train the run.yaml at `path`, or in the folder `path`, into its output_dir. Raises nothing.
 
     `resume` goes on from the newest whole checkpoint, or starts anew; None does what the file says.
     `override` starts in spite of the preflight's errors. In the `place` "thread" no child processes are
     started. `stopping`, once set, asks for a stop as the file `stop` does: save, and end. Such a
-    file counts if it was made since the lock was taken, or since `launched` (Unix seconds) if earlier.
+    file counts but for those to `ignore`, as `requests_in` had them; None is those that are there already.
     """
     file = path / RUN_FILE if path.is_dir() else path
     with contextlib.ExitStack() as stack:
         try:
             config = RunConfig.load(file)
             config.folder.mkdir(parents=True, exist_ok=True)
+            ignore = requests_in(config.folder) if ignore is None else ignore
             lock = stack.enter_context(take_lock(config.folder)) if is_first() else None
             if lock is not None:
-                clear_requests(config.folder, before=min(lock.since, launched))
+                clear_requests(config.folder, only=ignore)
             events = stack.enter_context(contextlib.closing(Events(config.folder, first=is_first())))
         except LorabenchError as error:
             return Outcome("refused", "refused", error.message, error.hint)

@@ -16,6 +16,7 @@ import pytest
 from lorabench.errors import LorabenchError
 from lorabench.runs.checkpoints import checkpoints, newest_whole
 from lorabench.runs.lock import read_owner
+from lorabench.runs.requests import request_checkpoint, request_stop, requests_in
 from lorabench.training.trainer.launch import launch
 from lorabench.training.trainer.train import train
 from tests.training.trainer import children
@@ -124,13 +125,32 @@ def test_an_own_process_starts_in_a_session_of_its_own_and_ends_with_a_code(tmp_
     assert f"adapter: {tmp_path / 'run'}" in (tmp_path / "run" / "output.log").read_text()
 
 
-def launched(monkeypatch: pytest.MonkeyPatch, path: Path, **options: Any) -> list[str]:
-    """Return the command that `launch` would run, without Python and the trainer's own part."""
+def command_of(monkeypatch: pytest.MonkeyPatch, path: Path, **options: Any) -> list[str]:
+    """Return the command that `launch` would run, without Python."""
     commands: list[list[str]] = []
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
     launch(path, **options)
     ((_, _, *words),) = commands
+    return words
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, path: Path, **options: Any) -> list[str]:
+    """Return that command without the trainer's own part."""
+    words = command_of(monkeypatch, path, **options)
     return words[: words.index("lorabench.training.trainer")]
+
+
+def test_a_request_that_is_there_at_the_launch_is_none_of_the_new_run_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run = run_file(tmp_path), tmp_path / "run"
+    assert command_of(monkeypatch, path)[-1] == "--ignore="
+    request_stop(run)
+    request_checkpoint(run)
+    assert command_of(monkeypatch, path)[-1] == "--ignore=" + ",".join(requests_in(run))
+    monkeypatch.undo()
+    assert ended(start(path, "--ignore=")) == 0
+    assert events_of(run)[-1]["reason"] == "asked to stop before the first step"
 
 
 def test_the_file_s_processes_are_started_as_trl_sft_would(
