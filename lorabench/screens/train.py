@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,8 @@ from lorabench.runs.history import RUN_FILE
 from lorabench.runs.requests import request_checkpoint, request_stop
 from lorabench.screens.audit import AuditDialog
 from lorabench.screens.dialogs import ChoiceDialog
-from lorabench.screens.train_behind import loss_behind, runs_with_loss
-from lorabench.screens.train_status import RunStatus, clock, findings_text
+from lorabench.screens.train_dialogs import ask_for_loss, read_warnings
+from lorabench.screens.train_status import RunStatus, findings_text
 from lorabench.screens.train_watch import RunWatch
 from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import visible
@@ -265,20 +264,13 @@ takes a few steps beside the run, and says whether the change applied to the wei
     @work(exclusive=True, group="behind", exit_on_error=False)
     async def action_behind(self) -> None:
         """Choose another run of the folder whose loss is drawn behind this one's."""
-        watch = self.watched
+        watch, chart = self.watched, self.query_one(LossChart)
         if watch is None:
             return
-        found = await asyncio.to_thread(runs_with_loss, self.workbench.folder, watch.folder)
-        if not found:
-            self.notify("No other run of this folder has a loss.", markup=False)
-            return
-        choices = ["none", *(visible(run.title) for run in found)]
-        at = await self.app.push_screen_wait(ChoiceDialog("the loss behind this one", choices))
-        if at is not None:
-            curve = await asyncio.to_thread(loss_behind, found[at - 1].folder) if at else None
-            if watch is self.watched:
-                self.query_one(LossChart).behind = curve
-                self.draw()
+        curve = await ask_for_loss(self.app, self.workbench.folder, watch.folder, chart.behind)
+        if watch is self.watched:
+            chart.behind = curve
+            self.draw()
 
     def action_log_axis(self) -> None:
         """Make the loss axis logarithmic, or linear again."""
@@ -293,14 +285,13 @@ takes a few steps beside the run, and says whether the change applied to the wei
         for name in PANELS[1:]:
             self.set_class(PANELS[self.panel] == name, name)
 
-    def action_warnings(self) -> None:
-        """List all warnings that are kept."""
-        warnings = [] if self.watched is None else list(self.watched.record.warnings)
-        if not warnings:
+    @work(exclusive=True, group="warnings", exit_on_error=False)
+    async def action_warnings(self) -> None:
+        """List all warnings that are kept, to be read in full."""
+        if self.watched is not None and self.watched.record.warnings:
+            await read_warnings(self.app, self.watched.record.warnings)
+        else:
             self.notify("There is no warning.", markup=False)
-            return
-        lines = [visible(f"{clock(at.get('time'))}  {at.get('text', '')}") for at in warnings]
-        self.app.push_screen(ChoiceDialog("warnings", lines[::-1]))
 
     @on(FilterLine.Changed)
     def search_log(self, event: FilterLine.Changed) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from textwrap import wrap
@@ -138,13 +137,6 @@ class RunStatus(Painting):
         head = f"▲ {count} warnings (w): " if count > 1 else "▲ warning (w): "
         line = Text().append(head, f"{self._look('warning')} bold")
         return [line.append(shorten(said, max(8, self.size.width - len(head))))]
-
-
-def clock(seconds: object) -> str:
-    """Return a time of the day, or nothing."""
-    if not isinstance(seconds, int | float):
-        return ""
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 def findings_text(findings: Sequence[Mapping[str, object]]) -> Text:

@@ -19,7 +19,7 @@ from lorabench.screens.train_watch import CHUNK_BYTES, RunWatch
 from lorabench.widgets.delta_panel import DeltaPanel, growth
 from lorabench.widgets.log_pane import LogPane
 from tests.face.looking import text_of, until
-from tests.face.watching import app_on, begin, log, recorded, sees, watch
+from tests.face.watching import app_on, begin, log, recorded, sees, told, watch
 
 
 async def test_delta_w_is_told_now_and_before_with_what_grows(run: Path) -> None:
@@ -88,6 +88,29 @@ async def test_warnings_stay_in_sight_and_w_lists_them(new: Path) -> None:
             await pilot.press("w")
             await until(pilot, lambda: isinstance(app.screen, ChoiceDialog))
             await sees(pilot, "the [first] one")
+
+
+async def test_a_warning_can_be_read_in_full(new: Path) -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    with begin(new, steps=5) as writer:
+        writer.write("warning", text="the newest is not the one", source="warnings")
+        writer.write("warning", text=f"one\x1b[2J\n{words} and [end]", source="warnings")
+    app = app_on(new.parent)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await watch(pilot, new)
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, ChoiceDialog))
+        await pilot.press("enter")
+        await sees(pilot, "one␛[2J ", "word0 word1", " word59 and [end]")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChoiceDialog))
+        await pilot.press("down", "enter")
+        await sees(pilot, "the newest is not the one")
+        assert "word0" not in text_of(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, ChoiceDialog))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen)
 
 
 async def test_the_log_follows_pauses_and_follows_again(new: Path) -> None:
@@ -201,6 +224,15 @@ async def test_o_draws_the_loss_of_another_run_behind(run: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, ChoiceDialog))
         await pilot.press("enter")
         await until(pilot, lambda: "⠒ style-r[4]" not in text_of(app))
+
+
+async def test_where_only_the_run_itself_is_open_o_says_what_to_open_instead(run: Path) -> None:
+    app = app_on(run)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await watch(pilot, run)
+        await pilot.press("o")
+        said = f"No other run of {run.name} has a loss: open the folder of all runs, lorabench {run.parent}"
+        await until(pilot, lambda: told(app) == [said])
 
 
 async def test_the_loss_behind_a_run_is_not_behind_the_next_one(run: Path, new: Path) -> None:

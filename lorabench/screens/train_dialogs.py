@@ -1,0 +1,48 @@
+"""What the Train screen asks and tells in dialogs: whose loss is drawn behind, and the warnings."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from textual.app import App
+
+from lorabench.errors import LorabenchError
+from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
+from lorabench.screens.train_behind import loss_behind, runs_with_loss
+from lorabench.text import visible
+from lorabench.widgets.chart import Curve
+
+
+async def ask_for_loss(app: App[None], folder: Path, watched: Path, behind: Curve | None) -> Curve | None:
+    """Return the loss that is to be drawn behind the watched run's: `behind` where nothing is chosen."""
+    found = await asyncio.to_thread(runs_with_loss, folder, watched)
+    if not found:
+        above = folder.absolute().parent if folder.resolve() == watched.resolve() else None
+        where = f": open the folder of all runs, lorabench {visible(above)}" if above else ""
+        app.notify(f"No other run of {visible(folder.absolute().name)} has a loss{where}", markup=False)
+        return behind
+    choices = ["none", *(visible(run.title) for run in found)]
+    at = await app.push_screen_wait(ChoiceDialog("the loss behind this one", choices))
+    if at is None:
+        return behind
+    return await asyncio.to_thread(loss_behind, found[at - 1].folder) if at else None
+
+
+async def read_warnings(app: App[None], warnings: Sequence[Mapping[str, object]]) -> None:
+    """List warnings, the newest first, and show those that are chosen in full, until the list is closed."""
+    newest = list(reversed(warnings))
+    lines = [visible(f"{clock(at.get('time'))}  {at.get('text', '')}") for at in newest]
+    while (chosen := await app.push_screen_wait(ChoiceDialog("warnings", lines))) is not None:
+        text = "\n".join(map(visible, str(newest[chosen].get("text", "")).splitlines()))
+        title = f"warning {clock(newest[chosen].get('time'))}"
+        await app.push_screen_wait(ErrorDialog(LorabenchError(text), title))
+
+
+def clock(seconds: object) -> str:
+    """Return a time of the day, or nothing."""
+    if not isinstance(seconds, int | float):
+        return ""
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
