@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
@@ -38,12 +41,14 @@ class Meters:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def read_meters() -> Meters:
-    """Return how busy the GPU is, or the CPU where there is no GPU.
+def read_meters(gpus: Sequence[str] | None = None) -> Meters:
+    """Return how busy these GPUs are, by their UUIDs; of none, or of those that NVML knows none of, the CPU.
 
-    The CPU's share is of all cores, and since the last call.
+    None is the GPU that CUDA would take first. Of several the utilisation is the mean, the temperature the
+    highest, memory and power are sums. The CPU's share is of all cores, and since the last call.
     """
-    return ask_gpu(_read_gpu_meters) or _read_cpu_meters()
+    found = _with_nvml(lambda nvml: [_read_gpu_meters(nvml, handle) for handle in _handles(nvml, gpus)])
+    return _together(found) if found else _read_cpu_meters()
 
 
 def read_device(gpu: Callable[[], Device | None] | None = None, meminfo: Path = MEMINFO) -> Device:
@@ -77,8 +82,17 @@ def read_capability() -> tuple[int, int] | None:
 def ask_gpu(read: Callable[[Any, Any], Answer]) -> Answer | None:
     """Return what `read(nvml, handle)` says of the GPU in use, or None where there is none or NVML fails.
 
-    That is the first that CUDA_VISIBLE_DEVICES names, counted as `nvidia-smi` does (by PCI bus), or GPU 0.
+    That is the first that CUDA_VISIBLE_DEVICES names, or GPU 0.
     """
+
+    def ask(nvml: Any) -> Answer | None:
+        handle = _visible_gpu(nvml)
+        return None if handle is None else read(nvml, handle)
+
+    return _with_nvml(ask)
+
+
+def _with_nvml(ask: Callable[[Any], Answer | None]) -> Answer | None:
     import pynvml
 
     try:
@@ -86,26 +100,76 @@ def ask_gpu(read: Callable[[Any, Any], Answer]) -> Answer | None:
     except pynvml.NVMLError:
         return None
     try:
-        handle = _visible_gpu(pynvml)
-        return None if handle is None else read(pynvml, handle)
+        return ask(pynvml)
     except pynvml.NVMLError:
         return None
     finally:
         pynvml.nvmlShutdown()
 
 
+def _handles(nvml: Any, gpus: Sequence[str] | None) -> list[Any]:
+    if gpus is None:
+        return [handle for handle in [_visible_gpu(nvml)] if handle is not None]
+    found = []
+    for gpu in gpus:
+        for kind in ("GPU", "MIG"):  # CUDA tells the number without its kind
+            with contextlib.suppress(nvml.NVMLError):
+                found.append(nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{gpu}"))
+                break
+    return found
+
+
 def _visible_gpu(nvml: Any) -> Any | None:
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
     if first.startswith("MIG-"):
         return nvml.nvmlDeviceGetHandleByUUID(first)
-    for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    for index, handle in enumerate(_in_order(nvml)):
         # An identifier may be cut short, as long as it tells one GPU.
         if first == str(index) or (
             first.startswith("GPU-") and str(nvml.nvmlDeviceGetUUID(handle)).startswith(first)
         ):
             return handle
     return None
+
+
+def _in_order(nvml: Any) -> list[Any]:
+    """Return the GPUs as CUDA numbers them.
+
+    NVML counts by PCI bus; CUDA too where CUDA_DEVICE_ORDER says so, else it takes the fastest first, by a
+    heuristic of its own (CUDA C++ Programming Guide, "CUDA Environment Variables"). Ours is the same for
+    GPUs of one kind; a training asks PyTorch which it has.
+    """
+    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    if len(handles) < 2 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return handles
+
+    def slowness(handle: Any) -> int:
+        try:
+            clock = nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)
+            return -int(nvml.nvmlDeviceGetNumGpuCores(handle) * clock)
+        except nvml.NVMLError:
+            return 0
+
+    return sorted(handles, key=slowness)
+
+
+def _together(meters: Sequence[Meters]) -> Meters:
+    if len(meters) == 1:
+        return meters[0]
+    kinds = Counter(each.name for each in meters)
+
+    def all_of(name: str, combine: Callable[[list[Any]], Any]) -> Any:
+        told = [value for each in meters if (value := getattr(each, name)) is not None]
+        return combine(told) if told else None
+
+    return Meters(
+        name=", ".join(f"{count} × {name}" for name, count in kinds.items()),
+        gpu_utilisation=all_of("gpu_utilisation", fmean),
+        memory_used=all_of("memory_used", sum),
+        memory_total=all_of("memory_total", sum),
+        temperature=all_of("temperature", max),
+        power=all_of("power", sum),
+    )
 
 
 def _read_gpu_meters(nvml: Any, handle: Any) -> Meters:

@@ -77,6 +77,8 @@ class FakeNvml:
             "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=97, memory=12),
             "nvmlDeviceGetTemperature": lambda handle, sensor: 63,
             "nvmlDeviceGetPowerUsage": self.power,
+            "nvmlDeviceGetNumGpuCores": lambda handle: 16896,
+            "nvmlDeviceGetMaxClockInfo": lambda handle, clock: 1980,
         }
         for name, answer in {**told, **answers}.items():
             monkeypatch.setattr(pynvml, name, answer)
@@ -134,6 +136,65 @@ def test_the_gpu_is_the_one_that_cuda_would_take(
     assert read_device().name == name
 
 
+SPEEDS = {0: (2560, 1590), 1: (6912, 1410)}  # cores and MHz of a T4 and an A100
+
+
+@pytest.mark.parametrize(
+    ("order", "visible", "name"),
+    [
+        ("", "0", "H100 number 1"),
+        ("FASTEST_FIRST", "1", "H100 number 0"),
+        ("PCI_BUS_ID", "0", "H100 number 0"),
+        ("PCI_BUS_ID", "1", "H100 number 1"),
+        ("", "GPU-000", "H100 number 0"),
+    ],
+)
+def test_of_different_gpus_cuda_takes_the_fastest_first_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, order: str, visible: str, name: str
+) -> None:
+    FakeNvml(
+        monkeypatch,
+        nvmlDeviceGetNumGpuCores=lambda handle: SPEEDS[handle][0],
+        nvmlDeviceGetMaxClockInfo=lambda handle, clock: SPEEDS[handle][1],
+        nvmlDeviceGetCudaComputeCapability=lambda handle: {0: (7, 5), 1: (8, 0)}[handle],
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    assert read_meters().name == name
+    assert read_capability() == {"H100 number 0": (7, 5), "H100 number 1": (8, 0)}[name]
+
+
+def test_the_gpus_that_train_are_metered_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    handles = {"GPU-aa": 0, "MIG-bb": 1}
+
+    def by_uuid(uuid: str) -> int:
+        import pynvml
+
+        if uuid not in handles:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return handles[uuid]
+
+    FakeNvml(
+        monkeypatch,
+        nvmlDeviceGetHandleByUUID=by_uuid,
+        nvmlDeviceGetName=lambda handle: "H100",
+        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=(90, 70)[handle]),
+        nvmlDeviceGetTemperature=lambda handle, sensor: (63, 71)[handle],
+        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=(5, 7)[handle], total=10),
+    )
+    assert read_meters(["bb"]).temperature == 71.0
+    assert read_meters(["aa", "bb", "on another machine"]).fields() == {
+        "name": "2 × H100",
+        "gpu_utilisation": 80.0,
+        "memory_used": 12,
+        "memory_total": 20,
+        "temperature": 71.0,
+        "power": 412.5,  # of the one that tells it
+    }
+    for none in ([], ["on another machine"]):
+        assert read_meters(none).name.startswith("CPU")
+
+
 @pytest.mark.parametrize("visible", ["", "-1", "7", "GPU-999", "none"])
 def test_where_cuda_sees_no_gpu_the_cpu_is_read(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
     FakeNvml(monkeypatch)
@@ -142,12 +203,11 @@ def test_where_cuda_sees_no_gpu_the_cpu_is_read(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_the_cpu_tells_how_busy_it_was_since_the_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lorabench.runs.device.ask_gpu", lambda read: None)
-    read_meters()
+    read_meters([])
     end = time.process_time() + 0.1
     while time.process_time() < end:
         pass
-    meters = read_meters()
+    meters = read_meters([])
     assert meters.cpu_utilisation is not None
     assert 0 < meters.cpu_utilisation <= 100
     assert meters.memory_used is not None

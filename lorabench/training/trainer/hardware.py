@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lorabench.training.preflight.precision import effective_precision
 
 if TYPE_CHECKING:
     from lorabench.training.config.precision import Precision
     from lorabench.training.config.run_config import RunConfig
+    from lorabench.training.trainer.watched import WatchedTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +55,20 @@ def device_arguments(config: RunConfig, hardware: Hardware) -> dict[str, bool]:
         "bf16": precision.bf16,
         "fp16": precision.fp16,
     }
+
+
+def gpus_of(trainer: WatchedTrainer) -> list[str]:
+    """Return the UUIDs of the CUDA GPUs that train, in all processes, as CUDA tells them.
+
+    They are those that the model lies on, and those that the Trainer copies it to where it trains on several
+    in one process. To be called in every process: they tell each other.
+    """
+    import torch
+    from accelerate.utils import gather_object
+
+    model: Any = trainer.model
+    devices = {weights.device for weights in model.parameters()}
+    if trainer.args.n_gpu > 1:
+        devices |= {torch.device("cuda", index) for index in range(trainer.args.n_gpu)}
+    mine = [str(torch.cuda.get_device_properties(each).uuid) for each in devices if each.type == "cuda"]
+    return sorted(set(gather_object(mine)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,10 +15,13 @@ PATIENCE = 0.5
 
 
 class MetersThread:
-    """A daemon thread that writes a `device` event every few seconds: a driver that hangs delays no step."""
+    """A daemon thread that writes a `device` event every few seconds: a driver that hangs delays no step.
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
+    `gpus` are the UUIDs of those that train; none of them is the CPU.
+    """
+
+    def __init__(self, events: Events, gpus: Sequence[str]) -> None:
+        self._events, self._gpus = events, gpus
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lorabench meters", daemon=True)
 
@@ -33,7 +37,7 @@ class MetersThread:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            meters = read_meters()
+            meters = read_meters(self._gpus)
             if not self._ended.is_set():
                 self._events.write("device", **meters.fields())
             self._ended.wait(SECONDS)

@@ -171,6 +171,7 @@ class _Run:
         from lorabench.training.audit.live import UpdateWatch
         from lorabench.training.trainer.build import build, overridden
         from lorabench.training.trainer.callback import NothingLeft, RunCallback
+        from lorabench.training.trainer.hardware import gpus_of
         from lorabench.training.trainer.meters import MetersThread
         from lorabench.training.trainer.start import prepare_folder, started_fields
 
@@ -189,7 +190,8 @@ class _Run:
         )
         checkpoint = prepare_folder(self._config, self._file, self._events)
         callback.follow(trainer, started_fields(self._config, self._text, trainer, self._place), checkpoint)
-        meters = MetersThread(self._events) if is_first() else contextlib.nullcontext()
+        gpus = gpus_of(trainer)
+        meters = MetersThread(self._events, gpus) if is_first() else contextlib.nullcontext()
         with meters, contextlib.suppress(NothingLeft):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self._events.write("stage", stage="saving")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from trl.scripts import sft
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer import watched
 from lorabench.training.trainer.build import BuildError, build, overridden, parse
-from lorabench.training.trainer.hardware import Hardware, device_arguments, find_hardware
+from lorabench.training.trainer.hardware import Hardware, device_arguments, find_hardware, gpus_of
 from tests.training.trainer.runs import SAMPLES, rows_file, run_file
 
 GPU = Hardware("cuda", "NVIDIA A100", (8, 0))
@@ -167,6 +168,30 @@ def test_pytorch_says_which_device_there_is(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A100")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
     assert find_hardware() == GPU
+
+
+@pytest.mark.parametrize(
+    ("devices", "count", "expected"),
+    [
+        (["cpu"], 0, []),
+        (["cpu", "meta"], 1, []),
+        (["cuda:1", "cuda:1"], 1, ["uuid of 1"]),
+        (["cuda:0", "cuda:2", "cpu"], 1, ["uuid of 0", "uuid of 2"]),
+        (["cuda:0"], 3, ["uuid of 0", "uuid of 1", "uuid of 2"]),
+    ],
+    ids=["CPU", "offloaded", "one", "device_map", "DataParallel"],
+)
+def test_the_gpus_that_train_are_told_by_pytorch(
+    devices: list[str], count: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=f"uuid of {device.index}")
+    )
+    weights = [SimpleNamespace(device=torch.device(name)) for name in devices]
+    trainer: Any = SimpleNamespace(
+        model=SimpleNamespace(parameters=lambda: weights), args=SimpleNamespace(n_gpu=count)
+    )
+    assert gpus_of(trainer) == expected
 
 
 def test_a_thread_starts_no_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
