@@ -11,6 +11,7 @@ from typing import Any
 
 from lorabench.adapters.model import Finding
 from lorabench.adapters.patterns import PatternMatcher
+from lorabench.files import open_plain
 from lorabench.json_text import parse_json
 from lorabench.text import shorten, visible
 
@@ -25,7 +26,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], list[Finding]]:
     """Read `folder`/adapter_config.json; a missing or damaged one is an empty dict and a finding."""
     path = folder / CONFIG_NAME
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             text = file.read(_LARGEST_CONFIG + 1)
         if len(text) > _LARGEST_CONFIG:
             raise ValueError("it is larger than 16 MB")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorabench.json_text import parse_json
 from lorabench.text import visible
 
 TRAINER_STATE_FILE = "trainer_state.json"
@@ -110,8 +110,8 @@ def _is_state_of_several_processes(path: Path) -> bool:
 
 def _global_step(path: Path) -> int | None:
     try:
-        state = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        state = parse_json(path.read_bytes())
+    except ValueError:
         return None
     step = state.get("global_step") if isinstance(state, dict) else None
     return step if isinstance(step, int) else None

@@ -12,6 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lorabench.files import open_plain
+from lorabench.json_text import parse_json
+
 EVENTS_FILE = "events.jsonl"
 MOST_BYTES = 2**20
 # The spectra of a model of 80 layers take 125 kB.
@@ -88,7 +91,7 @@ class Follower:
         longer than `LONGEST_LINE` is passed over. A file that cannot be read now has no new events.
         """
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with open_plain(self.path) as file:
                 self._start_anew_if_replaced(os.pread(file.fileno(), _HEAD_BYTES, 0), file.fileno())
                 events: list[Event] = []
                 while not events and (lines := self._next_lines(file.fileno(), most)):
@@ -156,8 +159,8 @@ def parse_event(line: bytes) -> Event | None:
     if not line.strip():
         return None
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = parse_json(line)
+    except ValueError:
         return None
     if not isinstance(value, dict):
         return None

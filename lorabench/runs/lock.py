@@ -15,11 +15,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from lorabench.errors import LorabenchError
+from lorabench.files import read_plain
+from lorabench.json_text import parse_json
 from lorabench.text import visible
 
 LOCK_FILE = "run.lock"
 PROC = Path("/proc")
 _DEAD_STATES = ("Z", "X")
+_LONGEST = 4096
+_LATEST = 2.0**40
+"""Seconds: no clock can show more."""
 
 
 class RunLockedError(LorabenchError):
@@ -80,14 +85,14 @@ def take_lock(folder: Path) -> RunLock:
     """
     path = folder / LOCK_FILE
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
         try:
             # Where a file system knows no flock, two takers within the same microseconds would both succeed.
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_EX)
             if not _still_at(path, fd):
                 continue
-            before = _owner(os.read(fd, 4096))
+            before = _owner(os.read(fd, _LONGEST))
             if before is not None and before.alive is not False:
                 raise _locked(path, before)
             content = _content_of_this_process()
@@ -102,7 +107,7 @@ def take_lock(folder: Path) -> RunLock:
 def read_owner(folder: Path) -> Owner | None:
     """Return who holds the folder's lock, alive or not; None where nobody does."""
     try:
-        return _owner((folder / LOCK_FILE).read_bytes())
+        return _owner(read_plain(folder / LOCK_FILE, _LONGEST))
     except OSError:
         return None
 
@@ -145,7 +150,7 @@ def _content_of_this_process() -> bytes:
 
 def _owner(content: bytes) -> Owner | None:
     try:
-        told: Any = json.loads(content)
+        told: Any = parse_json(content)
         owner = Owner(
             host=str(told["host"]),
             pid=int(told["pid"]),
@@ -154,7 +159,9 @@ def _owner(content: bytes) -> Owner | None:
             namespace=str(told.get("namespace", "")),
             started=None if told.get("started") is None else int(told["started"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+    if not 0 <= owner.since < _LATEST:
         return None
     return Owner(**{name: getattr(owner, name) for name in Owner.__slots__[:-1]}, alive=_alive(owner))
 

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from pathlib import Path
 
+from lorabench.files import open_plain
 from lorabench.text import human_bytes
 
 OUTPUT_FILE = "output.log"
@@ -52,7 +53,7 @@ class OutputTail:
     def read(self) -> bool:
         """Take in what is new; return whether anything is."""
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with open_plain(self.path) as file:
                 status = os.fstat(file.fileno())
                 identity = (status.st_dev, status.st_ino)
                 replaced = self._file not in (None, identity) or status.st_size < self._offset

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lorabench.files import read_plain
+from lorabench.json_text import parse_json
 from lorabench.runs.checkpoints import TRAINER_STATE_FILE, checkpoint_folders
 from lorabench.runs.events import Event
+
+LARGEST_STATE = 32_000_000
+"""Bytes: 100,000 logged steps, which take 300 MB as Python holds them."""
 
 
 def events_of_checkpoints(folder: Path) -> Iterator[Event]:
@@ -31,7 +35,7 @@ def events_of_checkpoints(folder: Path) -> Iterator[Event]:
 
 def _read(folder: Path) -> dict[str, Any] | None:
     try:
-        state = json.loads((folder / TRAINER_STATE_FILE).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        state = parse_json(read_plain(folder / TRAINER_STATE_FILE, LARGEST_STATE))
+    except (OSError, ValueError):
         return None
     return state if isinstance(state, dict) else None

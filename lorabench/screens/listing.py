@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
+from lorabench.files import read_plain
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE, History, read_history
 from lorabench.runs.scan import find_runs
 from lorabench.text import natural_path
+
+LARGEST_CONFIG = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +57,9 @@ class Row:
         if self.location is not None:
             return self.location.target_modules
         targets = self.config.get("lora_target_modules")
-        return tuple(map(str, targets)) if isinstance(targets, list) else (str(targets),) if targets else ()
+        listed = targets if isinstance(targets, list) else [targets]
+        # Aliases can make of a few bytes what, written down, has no end.
+        return tuple(target for target in listed if isinstance(target, str) and target)
 
     @property
     def state(self) -> str:
@@ -119,7 +124,7 @@ def _config(path: Path) -> Mapping[str, object]:
     import yaml
 
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        config = yaml.load(read_plain(path, LARGEST_CONFIG), Loader=yaml.CSafeLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return config if isinstance(config, dict) else {}

@@ -17,6 +17,7 @@ from lorabench.runs.output import OUTPUT_FILE, OutputTail
 from lorabench.runs.record import FIRST_STAGE, RunRecord, RunState
 from lorabench.runs.requests import stop_requested
 from lorabench.runs.trainer_state import events_of_checkpoints
+from lorabench.text import shorten, visible
 from lorabench.widgets.log_pane import WARNING_MARK
 
 # Small enough that a screen which wants to paint never waits longer than some ten milliseconds.
@@ -161,5 +162,5 @@ class RunWatch:
             return ""
         if owner.pid == os.getpid() and owner.alive:
             return "in this workbench"
-        here = "" if owner.host == socket.gethostname() else f" on {owner.host}"
+        here = "" if owner.host == socket.gethostname() else f" on {shorten(visible(owner.host), 40)}"
         return f"by process {owner.pid}{here}"

@@ -7,6 +7,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from lorabench.files import open_plain
 from lorabench.text import human_bytes, visible
 from lorabench.training.config.field import ConfigError
 
@@ -24,7 +25,7 @@ def read_text(path: Path) -> str:
     try:
         if path.is_dir():
             raise ConfigError(f"{name} is a folder, and no configuration.", "Name the run.yaml in it.")
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
         raise ConfigError(f"{name} is not there.", "lorabench new FOLDER makes one.") from error
