@@ -21,6 +21,7 @@ from lorabench.runs.history import RUN_FILE
 from lorabench.screens.analysis import Analysis
 from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
+from lorabench.screens.modes import MODES, PREFETCH_SECONDS, prefetch
 from lorabench.screens.training import StartTraining, Training
 from lorabench.terminal.app import TerminalApp
 from lorabench.terminal.terminal import Terminal
@@ -34,38 +35,10 @@ if TYPE_CHECKING:
 
 DEVICE_SECONDS = 5.0
 REFRESH_SECONDS = 0.5
+# So long the screen that one switches to may be half made; Textual's own 50 ms are too long for a key.
+SWITCH_SECONDS = 0.01
 # The grid's shades and plotext's colours need true colours, which these two have not.
 ANSI_THEMES = ("ansi-dark", "ansi-light")
-
-
-def _config() -> Screen[None]:
-    from lorabench.screens.config import ConfigScreen
-
-    return ConfigScreen()
-
-
-def _train() -> Screen[None]:
-    from lorabench.screens.train import TrainScreen
-
-    return TrainScreen()
-
-
-def _layers() -> Screen[None]:
-    from lorabench.screens.layers import LayersScreen
-
-    return LayersScreen()
-
-
-def _spectra() -> Screen[None]:
-    from lorabench.screens.spectra import SpectraScreen
-
-    return SpectraScreen()
-
-
-def _base() -> Screen[None]:
-    from lorabench.screens.base import BaseScreen
-
-    return BaseScreen()
 
 
 class LorabenchApp(TerminalApp):
@@ -73,15 +46,7 @@ class LorabenchApp(TerminalApp):
 
     TITLE = "lorabench"
     CSS_PATH = resource("styles") / "lorabench.tcss"
-    # Numpy and plotext wait until their screens are wanted, the bench until the first frame is painted.
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[None]]]] = {
-        "bench": BenchScreen,
-        "config": _config,
-        "train": _train,
-        "layers": _layers,
-        "spectra": _spectra,
-        "base": _base,
-    }
+    MODES = MODES
     # Textual's own annotation of these two is no ClassVar to a type checker.
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]  # noqa: RUF012
@@ -140,8 +105,17 @@ class LorabenchApp(TerminalApp):
         if self.current_mode == self.DEFAULT_MODE:  # unless a key was faster
             self.switch_mode("bench")
         self.read_device()
+        self.set_timer(PREFETCH_SECONDS, self.prefetch)
         if self.open_path is not None:
             self.open_adapter(self.open_path)
+
+    def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
+        """Paint nothing for a moment."""
+        super().delay_update(delay)
+
+    def prefetch(self) -> None:
+        """Import in a thread what the first keys want."""
+        self.run_worker(prefetch, thread=True, group="prefetch", exit_on_error=False)
 
     def read_device(self) -> None:
         """Read the device's memory in a thread, for the top line."""

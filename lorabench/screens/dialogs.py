@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -18,15 +20,15 @@ from lorabench.text import visible
 
 
 class HelpDialog(ModalScreen[None]):
-    """How to read the screen beneath, and its keys."""
+    """How to read the screen beneath (Markdown), and its keys with what each does."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1", "dismiss", "close", id="help.close"),
     ]
 
-    def __init__(self, title: str, text: str) -> None:
+    def __init__(self, title: str, text: str, keys: Sequence[tuple[str, str]]) -> None:
         super().__init__()
-        self.heading, self.text = title, text
+        self.heading, self.text, self.keys = title, text, keys
 
     def compose(self) -> ComposeResult:
         # Its parser takes a tenth of the time to the first frame, and help is wanted later.
@@ -35,7 +37,12 @@ class HelpDialog(ModalScreen[None]):
         with VerticalScroll(classes="dialog wide") as dialog:
             dialog.border_title = self.heading
             dialog.border_subtitle = "esc closes · arrows scroll"
-            yield Markdown(self.text)
+            yield Markdown(f"{self.text}\n\n## Keys")
+            # One widget: as a table of Markdown's each cell is one, and the dialog comes three times as late.
+            keys = Table.grid(padding=(0, 2))
+            for key, does in self.keys:
+                keys.add_row(Text(key, "bold"), Text(does))
+            yield Static(keys, id="keys")
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

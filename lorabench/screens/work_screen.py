@@ -10,17 +10,18 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import Worker
 
 from lorabench.screens.dialogs import HelpDialog, SaveDialog
 from lorabench.text import visible
 from lorabench.widgets.filter_line import FilterLine
+from lorabench.widgets.key_line import KeyLine
 from lorabench.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from lorabench.runs.device import Device
     from lorabench.screens.analysis import Analysis
+    from lorabench.screens.base_work import FindEigenvalues
     from lorabench.screens.config_file import ConfigFile
     from lorabench.screens.training import Training
     from lorabench.spectra.model import LayerSpectrum
@@ -40,6 +41,7 @@ class Workbench(Protocol):
     training: Training
     run_folder: Path | None
     refresh_seconds: float
+    find_eigenvalues: FindEigenvalues | None
 
     @property
     def ending(self) -> bool: ...
@@ -69,10 +71,15 @@ class WorkScreen(Screen[None]):
         Binding("s", "save", "save", show=False, id="screen.save", tooltip="save the table or a picture"),
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Else Textual parses all style sheets twice: a new screen is styled by the newest anyway.
+        self._css_update_count = self.app._css_update_count
+
     def compose(self) -> ComposeResult:
         yield TopLine(self.mode)
         yield from self.body()
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def body(self) -> ComposeResult:
         """Yield what stands between the top line and the keys."""
@@ -81,6 +88,8 @@ class WorkScreen(Screen[None]):
     async def on_event(self, event: events.Event) -> None:
         """Show nothing while the screens are closed: parts of this one may be gone, or never have come."""
         if not (self.workbench.ending and isinstance(event, _SHOWING)):
+            if isinstance(event, events.ScreenResume):
+                event.refresh_styles = False  # the application renews them where its style sheet has changed
             await super().on_event(event)
 
     def on_mount(self) -> None:
@@ -122,20 +131,17 @@ class WorkScreen(Screen[None]):
 
     def action_help(self) -> None:
         """Explain this screen and its keys."""
-        self.app.push_screen(
-            HelpDialog(self.mode.capitalize(), f"{self.HELP}\n\n## Keys\n\n{self.key_table()}")
-        )
+        self.app.push_screen(HelpDialog(self.mode.capitalize(), self.HELP, self.keys()))
 
-    def key_table(self) -> str:
-        """Return the keys of this screen and of the application as a Markdown table."""
-        rows = ["| key | does |", "|---|---|"]
+    def keys(self) -> list[tuple[str, str]]:
+        """Return the keys of this screen and of the application, each with what it does."""
+        rows = []
         seen: set[str] = set()
         for _node, binding, _enabled, tooltip in self.active_bindings.values():
             if binding.id and binding.description and binding.action not in seen:
                 seen.add(binding.action)
-                key = self.app.get_key_display(binding).replace("|", "\\|")
-                rows.append(f"| `{key}` | {tooltip or binding.description} |")
-        return "\n".join(rows)
+                rows.append((self.app.get_key_display(binding), tooltip or binding.description))
+        return rows
 
     def action_filter(self) -> None:
         """Ask for a filter, on a screen that has one."""

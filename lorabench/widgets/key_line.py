@@ -1,0 +1,55 @@
+"""The line of keys at the bottom of every numbered screen."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
+
+ALWAYS = ("help", "quit")
+
+
+class KeyLine(Footer):
+    """Textual's footer with as many keys as fit, in their order; the last give way, but help and quit.
+
+    It makes its keys anew only where they are others than those that it shows. Textual's
+    would on every change of focus and of screen, and to style new widgets takes longer than all else then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(show_command_palette=False)
+        self._shown: list[tuple[Binding, bool]] | None = None
+
+    def compose(self) -> ComposeResult:
+        keys = list(super().compose())
+        room = self.app.size.width - sum(_width(key) for key in keys if _stays(key))
+        for key in keys:
+            room -= 0 if _stays(key) else _width(key)
+            if room >= 0 or _stays(key):
+                yield key
+
+    def on_resize(self, event: Resize) -> None:
+        """Show as many keys as fit now."""
+        self.call_after_refresh(self.recompose)
+
+    def bindings_changed(self, screen: Screen[object]) -> None:
+        """Show the keys that one may press now."""
+        bindings = screen.active_bindings.values()
+        keys = [(binding, enabled) for _node, binding, enabled, _tooltip in bindings if binding.show]
+        if keys != self._shown and self.is_attached and screen.app.app_focus:
+            self._shown = keys
+            super().bindings_changed(screen)
+
+
+def _stays(key: Widget) -> bool:
+    return isinstance(key, FooterKey) and key.action in ALWAYS
+
+
+def _width(key: Widget) -> int:
+    """Return the cells of a key, of what it does, and of the blanks around them."""
+    return cell_len(key.key_display) + cell_len(key.description) + 3 if isinstance(key, FooterKey) else 0

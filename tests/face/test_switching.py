@@ -1,0 +1,75 @@
+"""What a key that brings another screen must not cost: a training shares the interpreter with the screens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from textual.css.stylesheet import Stylesheet
+from textual.widgets import Footer
+
+from lorabench.screens.dialogs import HelpDialog
+from lorabench.screens.modes import PREFETCHED
+from tests.face.looking import settled, until
+from tests.face.watching import app_on, sees, watch
+
+
+async def test_a_screen_that_comes_back_keeps_the_widgets_of_its_keys(run: Path) -> None:
+    app = app_on(run.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        screen = await watch(pilot, run)
+        await sees(pilot, "✔ finished", " k checkpoint")
+        keys = list(screen.query_one(Footer).children)
+        await pilot.press("1")
+        await sees(pilot, "runs and adapters")
+        await pilot.press("3")
+        await sees(pilot, "✔ finished", " k checkpoint")
+        assert list(screen.query_one(Footer).children) == keys
+        await pilot.press("slash")  # another widget has other keys
+        await until(pilot, lambda: list(screen.query_one(Footer).children) != keys)
+
+
+async def test_no_style_sheet_is_read_again_for_a_new_screen(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_on(run.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        read: list[Stylesheet] = []
+        monkeypatch.setattr(Stylesheet, "reparse", read.append)
+        await watch(pilot, run)
+        await sees(pilot, "✔ finished")
+        assert read == []
+
+
+async def test_help_lists_the_keys_in_one_widget(run: Path) -> None:
+    app = app_on(run.parent)
+    async with app.run_test(size=(120, 60)) as pilot:
+        await watch(pilot, run)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpDialog))
+        await sees(pilot, "Keys", "o      another run's loss behind", "q      quit")
+        assert len(app.screen.query("*")) < 40
+
+
+async def test_what_the_first_keys_want_is_imported_while_nobody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr("lorabench.app.prefetch", lambda: called.append(True))
+    monkeypatch.setattr("lorabench.app.PREFETCH_SECONDS", 0.01)
+    app = app_on(tmp_path)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: called == [True])
+
+
+def test_what_is_imported_beforehand_is_there_and_brings_no_library_that_trains() -> None:
+    code = (
+        "import sys, lorabench.screens.modes as modes; modes.prefetch(); "
+        "print(*sorted({'torch', 'transformers', *modes.PREFETCHED} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == sorted(PREFETCHED)
