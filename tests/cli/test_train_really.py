@@ -76,6 +76,22 @@ def test_ctrl_c_saves_a_checkpoint_from_which_resume_goes_on_to_the_end(run, lor
     assert sum(looks) < 0.02 * (ended - begun)
 
 
+def test_q_in_the_workbench_stops_a_process_of_its_own_that_trains_elsewhere(tmp_path):
+    run, folder = tmp_path / "out", tmp_path / "configured"
+    folder.mkdir()
+    text = CONFIG.format(samples=REPOSITORY / "sample_adapters", folder=run).replace("60", "5000")
+    (folder / "run.yaml").write_text(text)
+    terminal = Terminal(folder.parent, "--own-process", size=(120, 36))
+    terminal.wait_for("configured")
+    terminal.type("t")
+    wait_until(lambda: (run / EVENTS_FILE).exists() and events(run, "log"), 4 * PATIENCE)
+    terminal.type("q")
+    terminal.wait_for("out is training")
+    terminal.type("\r")
+    assert terminal.close() == 0
+    wait_until(lambda: events(run, "stopped"), PATIENCE)
+
+
 def test_ending_at_once_ends_all_processes_of_accelerate(run):
     process = launch(run, processes=2)
     wait_until(lambda: (run / EVENTS_FILE).exists() and events(run, "log"), 4 * PATIENCE)
