@@ -63,21 +63,21 @@ A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; 
 takes a few steps beside the run, and says whether the change applied to the weights is the one asked for.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "freeze", "freeze", id="train.freeze", tooltip="freeze the view; again goes on"),
-        Binding("k", "checkpoint", "checkpoint", id="train.checkpoint", tooltip="save a checkpoint now"),
+        # The most wanted first: where the line of keys is short, the last give way.
         Binding("x", "stop", "stop", id="train.stop", tooltip="save and stop at the next step; asks first"),
-        Binding("t", "train", "train", show=False, id="train.train", tooltip="train this run, or go on"),
-        Binding(
-            "T", "train_anyway", "train anyway", show=False, id="train.anyway", tooltip="in spite of errors"
-        ),
-        Binding("a", "audit", "audit", show=False, id="train.audit", tooltip="audit some steps' updates"),
-        Binding("enter", "open", "layers", show=False, id="train.open", tooltip="open the run's adapter"),
+        Binding("t", "train", "train", id="train.train", tooltip="train this run, or go on"),
+        Binding("k", "checkpoint", "checkpoint", id="train.checkpoint", tooltip="save a checkpoint now"),
+        Binding("space", "freeze", "freeze", id="train.freeze", tooltip="freeze the view; again goes on"),
         Binding("slash", "filter", "search", key_display="/", id="train.search", tooltip="search the log"),
-        Binding("o", "behind", "behind", show=False, id="train.behind", tooltip="another run's loss behind"),
-        Binding("l", "log_axis", "log axis", show=False, id="train.log_axis", tooltip="logarithmic loss"),
-        Binding("p", "panel", "panel", show=False, id="train.panel", tooltip="one panel alone, or all"),
-        Binding("w", "warnings", "warnings", show=False, id="train.warnings", tooltip="all warnings"),
-        Binding("y", "copy", "copy", show=False, id="train.copy", tooltip="copy the error, or the path"),
+        Binding("p", "panel", "panel", id="train.panel", tooltip="one panel alone, or all"),
+        Binding("w", "warnings", "warnings", id="train.warnings", tooltip="all warnings"),
+        Binding("d", "app.detach", "detach", id="train.detach", tooltip="quit; the run trains on"),
+        Binding("o", "behind", "other", id="train.behind", tooltip="another run's loss behind this one's"),
+        Binding("l", "log_axis", "log y", id="train.log_axis", tooltip="logarithmic loss"),
+        Binding("a", "audit", "audit", id="train.audit", tooltip="audit some steps' updates"),
+        Binding("enter", "open", "layers", id="train.open", tooltip="open the run's adapter"),
+        Binding("y", "copy", "copy", id="train.copy", tooltip="copy the error, or the path"),
+        Binding("T", "train_anyway", "train anyway", id="train.anyway", tooltip="in spite of errors"),
         Binding("escape", "unfilter", "no search", show=False, id="train.unfilter"),
     ]
 

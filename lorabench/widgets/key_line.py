@@ -17,17 +17,19 @@ ALWAYS = ("help", "quit")
 class KeyLine(Footer):
     """Textual's footer with as many keys as fit, in their order; the last give way, but help and quit.
 
-    It makes its keys anew only where they are others than those that it shows. Textual's
-    would on every change of focus and of screen, and to style new widgets takes longer than all else then.
+    It makes its keys anew only where they are others than those that it shows. Textual's would on every
+    change of focus and of screen, and to style new widgets takes longer than all else then.
     """
 
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)
         self._shown: list[tuple[Binding, bool]] | None = None
+        self._fitted = 0
 
     def compose(self) -> ComposeResult:
         keys = list(super().compose())
-        room = self.app.size.width - sum(_width(key) for key in keys if _stays(key))
+        self._fitted = self.app.size.width
+        room = self._fitted - sum(_width(key) for key in keys if _stays(key))
         for key in keys:
             room -= 0 if _stays(key) else _width(key)
             if room >= 0 or _stays(key):
@@ -35,7 +37,8 @@ class KeyLine(Footer):
 
     def on_resize(self, event: Resize) -> None:
         """Show as many keys as fit now."""
-        self.call_after_refresh(self.recompose)
+        if self.app.size.width != self._fitted:
+            self.call_after_refresh(self.recompose)
 
     def bindings_changed(self, screen: Screen[object]) -> None:
         """Show the keys that one may press now."""

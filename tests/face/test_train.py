@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.widgets import Footer
 
 from lorabench.app import LorabenchApp
 from lorabench.runs.events import EventWriter
@@ -185,6 +186,32 @@ async def test_where_the_first_line_is_short_its_last_facts_give_way_and_nothing
         with take_lock(run), begin(run, steps=5) as writer:
             await pilot.press("space")
             await sees(pilot, "● training  a-run-", "  step 5 of 100  ", "  in this workbench ")
+
+
+@pytest.mark.parametrize(
+    ("width", "keys"),
+    [(80, "x t k space / p"), (100, "x t k space / p w"), (120, "x t k space / p w d o l")],
+)
+async def test_the_line_of_keys_has_as_many_as_fit_and_cuts_none(new: Path, width: int, keys: str) -> None:
+    app = app_on(new.parent)
+    async with app.run_test(size=(140, 30)) as pilot:
+        screen = await watch(pilot, new)
+        await pilot.resize_terminal(width, 30)
+        shown = [
+            "stop",
+            "train",
+            "checkpoint",
+            "freeze",
+            "search",
+            "panel",
+            "warnings",
+            "detach",
+            "other",
+            "log y",
+        ]
+        line = "  ".join(f"{key} {shown[at]}" for at, key in enumerate(keys.split()))
+        await until(pilot, lambda: f" ? help  {line}  q quit" in text_of(app).splitlines()[-1])
+        assert screen.query_one(Footer).max_scroll_x == 0
 
 
 async def test_a_run_on_another_machine_says_where(new: Path) -> None:
