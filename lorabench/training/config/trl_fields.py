@@ -60,6 +60,9 @@ _NOT_OURS_TO_SET = {
 }  # fmt: skip
 
 
+_HTML = re.compile(r"</?(?:a|b|br|code|em|i|p|tt)\b[^>]*>")
+
+
 def read_fields(owner: Owner, cls: type) -> list[Field]:
     """Return the fields of one dataclass as TRL declares them: name, type, default, choices and help."""
     hints = typing.get_type_hints(cls)
@@ -78,12 +81,17 @@ def _read(field: dataclasses.Field[Any], hint: Any, owner: Owner) -> Field:
         field.name,
         _ALSO.get(field.name, ()) + kinds,
         default,
-        re.sub(r"\s+", " ", str(field.metadata.get("help", ""))).replace("%%", "%"),
+        _plain(str(field.metadata.get("help", ""))),
         owner=owner,
         choices=tuple(field.metadata.get("choices") or choices),
         items=items,
         optional=optional or default is None,
     )
+
+
+def _plain(text: str) -> str:
+    """Return argparse's help as it would print it, on one line and without the HTML that some of it has."""
+    return re.sub(r"\s+", " ", _HTML.sub("", text)).replace("%%", "%").strip()
 
 
 def _spread(hint: Any) -> tuple[tuple[Kind, ...], Kind, tuple[str, ...], bool]:

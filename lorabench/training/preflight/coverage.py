@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def _targets(config: RunConfig, model: MetaModel) -> Iterator[Finding]:
     if not model.matches and not config.get("lora_target_parameters"):
         mend = Mend("target all linear modules", {"lora_target_modules": ["all-linear"]})
         message = "No lora_target_modules, and PEFT knows no usual ones for this architecture."
-        yield Finding(CHECK, "error", message, mend=mend)
+        yield Finding(CHECK, "error", message, mend=mend, field="lora_target_modules")
         return
     alike: dict[tuple[Level, str], list[str]] = {}
     order = {target: at for at, target in enumerate(written)}
@@ -66,7 +67,7 @@ def _targets(config: RunConfig, model: MetaModel) -> Iterator[Finding]:
         elif not modules and (target in model.fused or _of_experts(model)):
             continue
         elif not modules:
-            yield _nothing(config, model, target, written)
+            yield replace(_nothing(config, model, target, written), field="lora_target_modules")
         else:
             alike.setdefault(_where(config, model, modules), []).append(visible(target))
     usual = "" if written else "No lora_target_modules: PEFT's usual ones are taken. "

@@ -23,6 +23,7 @@ class Finding:
 
     `check` names what was looked at (`coverage`, `trainable`, `data`, …) and is the word in the left column.
     `message` is a sentence with its numbers; `detail` holds more lines for whoever asks. Errors stop a start.
+    `field` names the field that is to be mended, where it is one.
     """
 
     check: str
@@ -30,3 +31,4 @@ class Finding:
     message: str
     detail: str = ""
     mend: Mend | None = None
+    field: str = ""

@@ -52,11 +52,11 @@ def _anew(config: RunConfig) -> list[Finding]:
             mend = Mend(f"go on from {newest.path.name}", {"resume_from_checkpoint": str(newest.path)})
         message = (
             f"The output folder already holds {visible(last.path.name)}: this run starts anew, and moves it "
-            "to a folder earlier-…"
+            "to a folder earlier-N"
         )
         return [Finding(CHECK, "warning", message, mend=mend), *differing]
     if (config.folder / "adapter_config.json").is_file():
-        message = "The output folder already holds an adapter, which this run moves to a folder earlier-…"
+        message = "The output folder already holds an adapter, which this run moves to a folder earlier-N"
         return [Finding(CHECK, "warning", message), *_differences(config, config.folder, "warning")]
     return []
 

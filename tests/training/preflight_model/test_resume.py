@@ -181,6 +181,6 @@ def test_an_adapter_in_the_output_folder_is_told(configure: Configure, samples: 
     shutil.copytree(samples / "style-clean-r16", tmp_path / "out")
     findings = resume_findings(configure(samples / "demo-model"))
     assert told(findings, "warning")[:2] == [
-        "The output folder already holds an adapter, which this run moves to a folder earlier-…",
+        "The output folder already holds an adapter, which this run moves to a folder earlier-N",
         "r = 8 here, 16 in out: shapes will not match.",
     ]
