@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.markup import escape
 from textual.widgets import ContentSwitcher, OptionList, Static, TextArea
 
 from lorabench.errors import LorabenchError
 from lorabench.screens.add_field import AddFieldDialog
 from lorabench.screens.audit import AuditDialog
-from lorabench.screens.config_file import ConfigFile
+from lorabench.screens.file_screen import FileScreen
 from lorabench.screens.mask import ROWS, MaskDialog
 from lorabench.screens.preflight_client import Answered, Crashed, PreflightClient
-from lorabench.screens.work_screen import WorkScreen
 from lorabench.text import visible
 from lorabench.widgets.field_form import FieldForm
+from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.finding_list import FindingList
 from lorabench.widgets.yaml_area import YamlArea
 
@@ -29,13 +29,13 @@ NOTHING_OPEN = (
 )
 
 
-class ConfigScreen(WorkScreen):
+class ConfigScreen(FileScreen):
     """A form, or the YAML itself, and the preflight beside it."""
 
     mode = "config"
     HELP = """
-Left the configuration, in TRL's own names; an empty field stands for its default, shown dim. Right the
-preflight: what would happen if this ran. It follows as you type.
+First the configuration, in TRL's own names; an empty field stands for its default, shown dim. Beside it, or
+below where the terminal is narrow, the preflight: what would happen if this ran. It follows as you type.
 
 - `✔` is as it should be, `▲` a warning, `✘` an error that would stop the run, `·` advice; `…` is still to be
   computed, and an old line is dim until it is known anew.
@@ -43,9 +43,14 @@ preflight: what would happen if this ran. It follows as you type.
   its mend, and `u` takes the last change back.
 - The lines at the bottom explain the field or the finding under the cursor.
 
+`/` shows only the fields whose name contains what you type; `enter` keeps that, `esc` shows all again.
+
 `e` shows the YAML: comments, the order of keys and keys that lorabench does not know stay as they are.
 `m` shows the rows as the trainer will see them, with the tokens that it learns from. `a` takes a few steps
 and says whether the change applied to the weights is the one asked for; `+` adds any other field of TRL.
+
+A file that another program writes is read again by itself; where something is not saved here, `ctrl+s` asks
+which of the two to keep.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "write", "save run.yaml", id="config.write", tooltip="save it", priority=True),
@@ -53,6 +58,10 @@ and says whether the change applied to the weights is the one asked for; `+` add
         Binding("t", "train", "train", id="config.train", tooltip="save the configuration and train it"),
         Binding("m", "mask", "loss mask", id="config.mask", tooltip="rows as the trainer will see them"),
         Binding("e", "yaml", "YAML", id="config.yaml", tooltip="edit the YAML itself; esc comes back"),
+        Binding(
+            "slash", "filter", "filter", key_display="/", id="config.filter", tooltip="part of a field's name"
+        ),
+        Binding("escape", "unfilter", "no filter", show=False, id="config.unfilter"),
         Binding("a", "audit", "audit", show=False, id="config.audit", tooltip="audit some steps' updates"),
         Binding("plus", "add", "add field", show=False, id="config.add", tooltip="any other field of TRL"),
         Binding("u", "undo", "undo", show=False, id="config.undo", tooltip="take the last change back"),
@@ -61,11 +70,11 @@ and says whether the change applied to the weights is the one asked for; `+` add
 
     def __init__(self) -> None:
         super().__init__()
-        self.file: ConfigFile | None = None
         self.client = PreflightClient(self)
         self.mask: MaskDialog | None = None
 
     def body(self) -> ComposeResult:
+        yield FilterLine("part of a field's name")
         with Horizontal(id="config"):
             with ContentSwitcher(initial="form", id="left"):
                 yield FieldForm(id="form")
@@ -86,11 +95,15 @@ and says whether the change applied to the weights is the one asked for; `+` add
         super().on_screen_resume()
         if self.workbench.config_file is not self.file:
             self.begin()
+        elif self.file is not None:
+            self.show_file()  # it may have been saved meanwhile
 
     def begin(self) -> None:
         """Show the file that the application has opened."""
         self.file = self.workbench.config_file
         self.query_one(FindingList).forget()
+        self.conflict, self.part = False, ""
+        self.query_one(FilterLine).action_clear()
         self.build()
         self.query_one(ContentSwitcher).current = "form"
         if self.config.broken:
@@ -99,36 +112,12 @@ and says whether the change applied to the weights is the one asked for; `+` add
             self.query_one(FieldForm).enter()
         self.ask(at_once=True)
 
-    @property
-    def config(self) -> ConfigFile:
-        """The file that is open."""
-        assert self.file is not None
-        return self.file
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey the keys that need an open file."""
-        needs_file = {"write", "train", "audit", "mask", "yaml", "add", "undo"}
+        needs_file = {"write", "train", "audit", "mask", "yaml", "add", "undo", "filter"}
         return (
             None if self.file is None and action in needs_file else super().check_action(action, parameters)
         )
-
-    def build(self) -> None:
-        """Make the form's rows anew: another file, or another field in it."""
-        self.query_one(FieldForm).build(self.config.groups())
-        self.show_file()
-
-    def show_file(self) -> None:
-        """Write the file's values, what is wrong with them, and whether they are saved."""
-        file = self.config
-        self.query_one(FieldForm).show(file.values, file.problems, file.notes)
-        self._title(escape(visible(f"{file.path.parent.name}/{file.path.name}")), file.changed)
-        self.show_explanation()
-
-    def _title(self, name: str, changed: bool) -> None:
-        """Write the panel's borders, which paints the whole panel, only where they change."""
-        left, saved = self.query_one("#left"), "● not saved" if changed else "saved"
-        if (left.border_title, left.border_subtitle) != (name, saved):
-            left.border_title, left.border_subtitle = name, saved
 
     def ask(self, *, at_once: bool = False) -> None:
         """Ask for the preflight of the text as it is now."""
@@ -168,8 +157,10 @@ and says whether the change applied to the weights is the one asked for; `+` add
                 self.build()
             return
         findings.hear(answer)
-        if answer["kind"] == "done" and not self.config.more:
-            self.client.ask("fields")
+        if answer["kind"] == "done":
+            self.show_file()
+            if not self.config.more:
+                self.client.ask("fields")
         self.show_explanation()
 
     @on(Crashed)
@@ -194,12 +185,15 @@ and says whether the change applied to the weights is the one asked for; `+` add
         if self.file is None:
             return
         findings = self.query_one(FindingList)
-        name = self.query_one(FieldForm).current
-        text = Text()
+        form, text = self.query_one(FieldForm), Text()
+        name = form.current
         if findings.has_focus:
             text = findings.explanation()
         elif name is not None:
             text.append(f"{name}  ", style="bold")
+            value = form.lines.value(name)
+            if cell_len(visible(value)) > form.lines.value_region(name).width:
+                text.append(f"{visible(value)}\n")
             text.append(self.config.explain(name))
         self.query_one("#explain Static", Static).update(text)
 
@@ -222,24 +216,6 @@ and says whether the change applied to the weights is the one asked for; `+` add
         self.notify(f"{finding.mend.label}   u takes it back", markup=False)
         self.ask(at_once=True)
 
-    def action_undo(self) -> None:
-        """Take the last change back."""
-        if self.config.undo():
-            self.build()
-            self.ask(at_once=True)
-        else:
-            self.notify("Nothing has been changed.", markup=False)
-
-    def action_write(self) -> None:
-        """Save the configuration, even with errors in it."""
-        try:
-            self.config.save()
-        except LorabenchError as error:
-            self.notify(str(error), severity="error", markup=False)
-            return
-        self.show_file()
-        self.notify(f"saved {visible(self.config.path)}", markup=False)
-
     def action_train(self) -> None:
         """Train what is configured here."""
         self.workbench.train_run(self.config.path)
@@ -257,6 +233,13 @@ and says whether the change applied to the weights is the one asked for; `+` add
             self.query_one(YamlArea).focus()
         else:
             self.query_one(FieldForm).enter()
+
+    @on(FilterLine.Changed)
+    def apply_filter(self, event: FilterLine.Changed) -> None:
+        """Show only the fields whose name matches."""
+        self.part = event.text.strip()
+        if self.file is not None:
+            self.build()
 
     def action_yaml(self) -> None:
         """Switch between the form and the YAML."""
@@ -280,6 +263,8 @@ and says whether the change applied to the weights is the one asked for; `+` add
 
         def added(name: str | None) -> None:
             if name is not None:
+                self.query_one(FilterLine).action_clear()
+                self.part = ""
                 self.config.add(name)
                 self.build()
                 self.query_one(FieldForm).go_to(name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from lorabench.text import visible
 from lorabench.training.config.document import read
-from lorabench.training.config.field import GROUPS, Field
+from lorabench.training.config.field import GROUPS, ConfigError, Field
 from lorabench.training.config.fields import FIELDS
 from lorabench.training.config.run_config import RunConfig
 from lorabench.widgets.field_lines import Row
@@ -48,9 +48,25 @@ class ConfigFile:
         """Why the form cannot be shown, or nothing."""
         return self.config.problems[0].message if self.config.broken else ""
 
-    def save(self) -> None:
+    def save(self, *, over: bool = False) -> None:
         """Write the file; see RunConfig.save."""
-        self.config.save()
+        self.config.save(over=over)
+
+    def written_elsewhere(self) -> bool:
+        """Say whether another program has written the file since; what cannot be read, saving will tell."""
+        try:
+            return self.config.written_elsewhere()
+        except ConfigError:
+            return False
+
+    def read_again(self) -> None:
+        """Take what the file holds now; `undo` brings back what was here.
+
+        Raises:
+            ConfigError: it cannot be read any more.
+        """
+        before, self.config = self.text, RunConfig.load(self.path)
+        self._remember("file", before)
 
     def set_text(self, text: str) -> None:
         """Take a text that was edited as text."""
@@ -118,11 +134,10 @@ class ConfigFile:
         rest = [name for name in self.more if self.config.has(name)]
         return list(dict.fromkeys([*names, *rest, *self._added]))
 
-    def groups(self) -> list[tuple[str, list[Row]]]:
-        """The rows of the form under the titles of their groups."""
-        fields = sorted(
-            (self.field(name) for name in self._shown()), key=lambda field: GROUPS.index(field.group)
-        )
+    def groups(self, part: str = "") -> list[tuple[str, list[Row]]]:
+        """The rows of the form whose names contain `part`, under the titles of their groups."""
+        names = [name for name in self._shown() if part.lower() in name.lower()]
+        fields = sorted((self.field(name) for name in names), key=lambda field: GROUPS.index(field.group))
         return [
             (group, [Row(field.name, value_text(field.default), choices_of(field)) for field in members])
             for group, members in groupby(fields, key=lambda field: field.group)

@@ -35,15 +35,21 @@ class NewRunDialog(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as dialog:
             dialog.border_title = "new run"
-            dialog.border_subtitle = "enter makes it · ↑/↓ preset · esc closes"
+            dialog.border_subtitle = "enter makes it · tab next line · ↑/↓ preset · esc closes"
             yield Static(Text(f"folder, in {visible(self.folder)}"))
-            yield Input(free_name(self.folder), id="name", compact=True, select_on_focus=False)
+            yield Input(free_name(self.folder), id="name", compact=True)
+            yield Static("base model")
+            yield Input(
+                placeholder="the demo model; else a folder or a name on the hub", id="model", compact=True
+            )
+            yield Static("data")
+            yield Input(placeholder="the demo data; else a file, a folder or a name", id="data", compact=True)
             yield OptionList(*(two_columns(preset.name, preset.help) for preset in PRESETS))
             yield Static(id="problem")
 
     def on_mount(self) -> None:
         self.query_one(OptionList).highlighted = 0
-        self.query_one(Input).focus()
+        self.query_one("#name").focus()
 
     def action_step(self, way: str) -> None:
         """Go to the preset above or below, while the name is typed."""
@@ -54,13 +60,16 @@ class NewRunDialog(ModalScreen[Path | None]):
     @on(OptionList.OptionSelected)
     def answer(self) -> None:
         """Make the run, or say why that cannot be."""
-        name = self.query_one(Input).value.strip()
+        name, model, data = (
+            self.query_one(f"#{of}", Input).value.strip() for of in ("name", "model", "data")
+        )
         preset = PRESETS[self.query_one(OptionList).highlighted or 0]
         if not name:
             self.query_one("#problem", Static).update(Text("A run needs a folder's name."))
             return
         try:
-            self.dismiss(new_run(self.folder / Path(name).expanduser(), preset))
+            folder = self.folder / Path(name).expanduser()
+            self.dismiss(new_run(folder, preset, model=model or None, data=data or None))
         except LorabenchError as error:
             self.query_one("#problem", Static).update(Text(str(error)))
 

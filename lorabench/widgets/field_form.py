@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
+from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -150,12 +151,13 @@ class FieldForm(VerticalScroll, can_focus=True, inherit_bindings=False):
         self.line.cursor_position = len(self.line.value)
 
     def action_cancel(self) -> None:
-        """Leave the value as it was before."""
-        if self.editing:
-            with self.prevent(Input.Changed):
-                self.line.value = self.before
-            self._say(self.edited, self.before)
-            self.screen.set_focus(self)
+        """Leave the value as it was before; where none is edited the key is the screen's."""
+        if not self.editing:
+            raise SkipAction
+        with self.prevent(Input.Changed):
+            self.line.value = self.before
+        self._say(self.edited, self.before)
+        self.screen.set_focus(self)
 
     def action_empty(self) -> None:
         """Take the value away: the default holds."""

@@ -72,7 +72,7 @@ class FilterLine(Vertical):
     def leave(self) -> None:
         """Give the keys back to what is filtered."""
         if self.query_one(Input).has_focus:
-            self.screen.focus_next("DataTable, LogPane")
+            self.screen.focus_next("DataTable, LogPane, FieldForm")
 
 
 class _Line(Input):

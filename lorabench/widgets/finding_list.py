@@ -22,6 +22,7 @@ COLOURS: dict[Level, str] = {
     "warning": "text-warning",
     "error": "text-error",
 }
+URGENCY: dict[Level, int] = {"error": 0, "warning": 1}
 PENDING = "…"
 NAME_WIDTH = 10
 
@@ -118,19 +119,26 @@ class FindingList(OptionList):
         computing = [f"computing {self.waiting[0]} {PENDING}"] if self.waiting else []
         return " · ".join([*counts, *computing])
 
+    def problems(self) -> dict[str, str]:
+        """The errors that are about one field, by its name."""
+        errors = [finding for finding in self.shown if finding is not None and finding.level == "error"]
+        return {finding.field: finding.message for finding in reversed(errors) if finding.field}
+
     def draw(self) -> None:
-        """Write all lines anew, the cursor where it was."""
-        at = self.highlighted
+        """Write all lines anew, errors first, then warnings; the cursor on its finding, or at the top."""
+        at, on = self.highlighted or 0, self.current
         lines: list[tuple[Finding | None, Table]] = []
         for check, findings in self.found.items():
             lines += [(finding, self._line(finding)) for finding in findings]
             if not findings and check in self.waiting:
                 lines.append((None, self._pending(check)))
+        lines.sort(key=lambda line: URGENCY.get(line[0].level, 2) if line[0] else 2)
         self.shown = [finding for finding, _ in lines]
         self.clear_options()
         self.add_options([Option(line) for _, line in lines])
         if lines:
-            self.highlighted = min(at or 0, len(lines) - 1)
+            stays = at > 0 and on is not None and on in self.shown
+            self.highlighted = self.shown.index(on) if stays else min(at, len(lines) - 1)
         self.border_subtitle = self.summary()
 
     def _line(self, finding: Finding) -> Table:

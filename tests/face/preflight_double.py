@@ -40,7 +40,10 @@ def findings(text: str) -> list[dict[str, Any]]:
     return [
         finding("config", "ok", "every field has a value that it can have"),
         finding("coverage", "ok", "q_proj matches 4 modules (layers 0–3)"),
-        finding("coverage", "error", "q_projj matches nothing", "It was looked for in 28 modules."),
+        {
+            **finding("coverage", "error", "q_projj matches nothing", "It was looked for in 28 modules."),
+            "field": "lora_target_modules",
+        },
         finding("trainable", "ok", f"r = {rank}: 61,440 of 3,100,000 = 1.98 %"),
         finding(
             "data",

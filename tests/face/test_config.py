@@ -157,7 +157,7 @@ async def test_enter_on_a_finding_applies_its_mend_and_u_takes_it_back(
 ) -> None:
     async with app.run_test(size=(120, 36)) as pilot:
         await open_config(pilot, run_yaml)
-        await pilot.press("tab", "G", "k")
+        await pilot.press("tab", "g", "j")
         await until(pilot, lambda: "set lora_r to 8" in explanation(app))
         await pilot.press("enter")
         await until(pilot, lambda: value(app, "lora_r") == "8")
@@ -174,7 +174,7 @@ async def test_the_lines_below_explain_the_finding_or_the_field_under_the_cursor
         form(app).go_to("lora_dropout")
         await until(pilot, lambda: "at least 0 and below 1" in explanation(app))
         assert "default: 0.05" in explanation(app)
-        await pilot.press("tab", "G", "k", "k", "k")
+        await pilot.press("tab", "g")
         await until(pilot, lambda: "It was looked for in 28 modules." in explanation(app))
         assert "✘ error" in explanation(app)
 

@@ -226,8 +226,18 @@ class RunConfig:
         """Take over a text that was edited as text; it may be broken."""
         self._document = read(text)
 
-    def save(self, path: Path | None = None) -> None:
+    def written_elsewhere(self) -> bool:
+        """Say whether the file holds another text than the one that was read or saved here.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        return self.path is not None and self.path.exists() and read_text(self.path) != self._saved
+
+    def save(self, path: Path | None = None, *, over: bool = False) -> None:
         """Write the file, in one step; comments, order and unknown keys are as they were.
+
+        With `over` it takes the place of what another program has written meanwhile.
 
         Raises:
             ConfigError: the text is broken, the file was changed by somebody else meanwhile, or it cannot be
@@ -242,7 +252,7 @@ class RunConfig:
                 f"{self._document.problems[0].message}",
                 "Mend the text first; it is kept.",
             )
-        if target == self.path and target.exists() and read_text(target) != self._saved:
+        if target == self.path and not over and self.written_elsewhere():
             raise ConfigError(
                 f"{visible(target)} was changed by another program since it was opened.",
                 "Save under another name, or open it again.",
