@@ -214,6 +214,20 @@ async def test_the_line_of_keys_has_as_many_as_fit_and_cuts_none(new: Path, widt
         assert screen.query_one(Footer).max_scroll_x == 0
 
 
+async def test_a_notice_lies_over_nothing_but_the_line_at_the_top(run: Path) -> None:
+    app = app_on(run.parent)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await watch(pilot, run)
+        await pilot.press("slash", *"grad", "enter")
+        await sees(pilot, "searching “grad”: ")
+        before = text_of(app).splitlines()
+        await pilot.press("k")
+        await sees(pilot, "Nobody trains this run.")
+        after = text_of(app).splitlines()
+        assert "Nobody trains this run." in after[0]
+        assert after[1:] == before[1:]
+
+
 async def test_a_run_on_another_machine_says_where(new: Path) -> None:
     lock = {"host": "gpu-7", "pid": 4711, "since": 1.0, "boot": "other"}
     (new / LOCK_FILE).write_text(json.dumps(lock))
