@@ -69,9 +69,11 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
             tooltip="show only matching names",
         ),
         Binding("escape", "unfilter", "no filter", show=False, id="bench.unfilter"),
-        Binding("f5,r", "reload", "reload", show=False, id="bench.reload", tooltip="read the folder again"),
         Binding("n", "new", "new", id="bench.new", tooltip="make a new run and open its configuration"),
         Binding("o", "samples", "samples", id="bench.samples", tooltip="show the sample adapters"),
+        Binding("f5,r", "reload", "reload", id="bench.reload", tooltip="read the folder again"),
+        Binding("y", "copy", "copy path", id="bench.copy", tooltip="copy the path (OSC 52)"),
+        Binding("s", "save", "save", id="screen.save", tooltip="save a picture"),
     ]
 
     def __init__(self) -> None:

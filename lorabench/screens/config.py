@@ -62,10 +62,10 @@ which of the two to keep.
             "slash", "filter", "filter", key_display="/", id="config.filter", tooltip="part of a field's name"
         ),
         Binding("escape", "unfilter", "no filter", show=False, id="config.unfilter"),
-        Binding("a", "audit", "audit", show=False, id="config.audit", tooltip="audit some steps' updates"),
-        Binding("plus", "add", "add field", show=False, id="config.add", tooltip="any other field of TRL"),
-        Binding("u", "undo", "undo", show=False, id="config.undo", tooltip="take the last change back"),
-        Binding("y", "copy", "copy", show=False, id="config.copy", tooltip="copy this finding"),
+        Binding("a", "audit", "audit", id="config.audit", tooltip="audit some steps' updates"),
+        Binding("plus", "add", "add field", id="config.add", tooltip="any other field of TRL"),
+        Binding("u", "undo", "undo", id="config.undo", tooltip="take the last change back"),
+        Binding("y", "copy", "copy", id="config.copy", tooltip="copy this finding"),
     ]
 
     def __init__(self) -> None:

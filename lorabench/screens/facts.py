@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lorabench.screens.listing import Row
     from lorabench.spectra.report import Summary
 
+USUAL = ("q", "k", "v", "o", "gate", "up", "down")
 Facts = list[tuple[str, str]]
 
 
@@ -126,10 +127,14 @@ def facts_table(facts: Facts) -> Table:
 
 
 def targets_text(row: Row, width: int) -> str:
-    """The targets as letters, as many as fit: `q k v o +3`."""
+    """The targets as letters in the order of a layer, as many as fit: `q k v o +3`.
+
+    PEFT writes them as it has them: as a set, in any order.
+    """
     if not row.targets:
         return dash(None)
     targets = [visible(target).removesuffix("_proj") for target in row.targets]
+    targets.sort(key=lambda target: USUAL.index(target) if target in USUAL else len(USUAL))
     for shown in range(len(targets), 0, -1):
         more = [f"+{len(targets) - shown}"] if shown < len(targets) else []
         text = " ".join([*targets[:shown], *more])

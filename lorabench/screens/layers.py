@@ -46,7 +46,8 @@ class LayersScreen(WorkScreen):
         Binding("h", "heat", "heat", id="layers.heat", tooltip="a grid of layer × module"),
         Binding("f", "factors", "factors", id="layers.factors", tooltip="ΔW, or its factors A and B"),
         Binding("w", "parity", "WW", id="layers.parity", tooltip="WeightWatcher's columns"),
-        Binding("y", "copy", "copy", show=False, id="layers.copy", tooltip="copy the row as JSON"),
+        Binding("s", "save", "save", id="screen.save", tooltip="save the table or a picture"),
+        Binding("y", "copy", "copy", id="layers.copy", tooltip="copy the row as JSON"),
     ]
 
     def __init__(self) -> None:

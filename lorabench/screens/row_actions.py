@@ -23,8 +23,7 @@ class RowActions(WorkScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("t", "train", "train", id="bench.train", tooltip="train this run, or go on with it"),
-        Binding("w", "watch", "watch", show=False, id="bench.watch", tooltip="show how this run trains"),
-        Binding("y", "copy", "copy path", show=False, id="bench.copy", tooltip="copy the path (OSC 52)"),
+        Binding("w", "watch", "watch", id="bench.watch", tooltip="show how this run trains"),
         Binding(
             "2", "config", "Config", show=False, id="bench.config", tooltip="the configuration of this run"
         ),

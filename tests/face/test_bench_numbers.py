@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from lorabench.adapters.locate import AdapterLocation
 from lorabench.app import LorabenchApp
 from lorabench.runs.events import EventWriter
 from lorabench.screens import preflight_client
+from lorabench.screens.facts import targets_text
+from lorabench.screens.listing import Row
 from tests.face.conftest import write_adapter
 from tests.face.looking import settled, text_of, until
 
@@ -80,3 +83,34 @@ async def test_of_a_folder_that_is_one_run_they_open_that_run(workbench: Make, r
         assert app.run_folder == runs / "aft"
         await pilot.press("1", "4")
         await until(pilot, lambda: "No adapter is open" in text_of(app))
+
+
+@pytest.mark.parametrize(
+    ("width", "shown", "not_shown"),
+    [
+        (80, ("t train", "w watch", "/ filter", "n new"), "copy path"),
+        (120, ("t train", "w watch", "/ filter", "n new", "f5 reload", "y copy path"), "…"),
+    ],
+)
+async def test_the_keys_that_fit_are_named_whole(
+    workbench: Make, runs: Path, width: int, shown: tuple[str, ...], not_shown: str
+) -> None:
+    app = workbench(runs)
+    async with app.run_test(size=(width, 36)) as pilot:
+        await settled(pilot)
+        await until(pilot, lambda: all(key in text_of(app).splitlines()[-1] for key in shown))
+        line = text_of(app).splitlines()[-1]
+        assert "q quit" in line
+        assert not_shown not in line
+        await pilot.press("enter")
+        await until(pilot, lambda: "8 of 8 rows" in text_of(app))
+        await until(pilot, lambda: "s save" in text_of(app).splitlines()[-1])
+        await pilot.press("1", "2")
+        await until(pilot, lambda: "a audit" in text_of(app).splitlines()[-1] or width == 80)
+
+
+def test_targets_are_named_in_the_order_of_a_layer(tmp_path: Path) -> None:
+    projections = ("k_proj", "up_proj", "v_proj", "extra", "o_proj", "q_proj", "down_proj", "gate_proj")
+    row = Row(tmp_path, "run", 0, AdapterLocation(tmp_path, target_modules=projections))
+    assert targets_text(row, 10) == "q k v o +4"
+    assert targets_text(row, 40) == "q k v o gate up down extra"
