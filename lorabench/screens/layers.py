@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher, DataTable, Static
 
 from lorabench.adapters.model import Adapter
 from lorabench.errors import ExpressionError
+from lorabench.runs.history import RUN_FILE
 from lorabench.screens.dialogs import ChoiceDialog
 from lorabench.screens.layer_view import HEAT_COLUMNS, HOW_TO_READ, LayerView, with_interval
 from lorabench.screens.work_screen import WorkScreen, Writer
@@ -46,6 +47,7 @@ class LayersScreen(WorkScreen):
         Binding("h", "heat", "heat", id="layers.heat", tooltip="a grid of layer × module"),
         Binding("f", "factors", "factors", id="layers.factors", tooltip="ΔW, or its factors A and B"),
         Binding("w", "parity", "WW", id="layers.parity", tooltip="WeightWatcher's columns"),
+        Binding("2", "config", "Config", show=False, id="layers.config", tooltip="this run's configuration"),
         Binding("s", "save", "save", id="screen.save", tooltip="save the table or a picture"),
         Binding("y", "copy", "copy", id="layers.copy", tooltip="copy the row as JSON"),
     ]
@@ -219,17 +221,25 @@ class LayersScreen(WorkScreen):
                 return
             if self.heat:
                 self.heat_column = columns[at].name
-                self.show_analysis()
             elif at == len(columns):
                 self.view.order = ""
-                self.show_analysis()
             else:
-                self.order_by(columns[at])
+                self.view.order_by(columns[at])
+            self.show_analysis()
 
         choices = [f"{column.title:<14} {column.help}" for column in columns]
-        if not self.heat:
-            choices.append("as in the file: by depth")
+        choices += [] if self.heat else ["as in the file: by depth"]
         self.app.push_screen(ChoiceDialog("show in the grid" if self.heat else "order by", choices), chosen)
+
+    async def action_config(self) -> None:
+        """Open the configuration of the run that this adapter, or checkpoint, is of, where it has one."""
+        path = self.analysis.path
+        places = (path, path.parent) if path is not None else ()
+        own = next((place / RUN_FILE for place in places if (place / RUN_FILE).is_file()), None)
+        if own is not None:
+            self.workbench.open_config(own)
+        else:
+            await self.run_action("app.show('config')")
 
     def action_heat(self) -> None:
         """Switch between the table and the grid."""

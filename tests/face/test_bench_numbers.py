@@ -114,3 +114,18 @@ def test_targets_are_named_in_the_order_of_a_layer(tmp_path: Path) -> None:
     row = Row(tmp_path, "run", 0, AdapterLocation(tmp_path, target_modules=projections))
     assert targets_text(row, 10) == "q k v o +4"
     assert targets_text(row, 40) == "q k v o gate up down extra"
+
+
+async def test_from_the_layers_of_a_checkpoint_2_opens_its_run_and_not_the_one_before(
+    workbench: Make, runs: Path
+) -> None:
+    checkpoint = write_adapter(runs / "fore" / "checkpoint-2", layers=1)
+    app = workbench(runs)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: "aft/run.yaml" in text_of(app))
+        app.open_adapter(checkpoint)
+        await until(pilot, lambda: "4 of 4 rows" in text_of(app))
+        await pilot.press("2")
+        await until(pilot, lambda: "fore/run.yaml" in text_of(app))
