@@ -9,12 +9,13 @@ from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
 from lorabench.files import read_plain
+from lorabench.json_text import DEEPEST
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE, History, read_history
 from lorabench.runs.scan import find_runs
 from lorabench.text import natural_path
 
-LARGEST_CONFIG = 1_000_000
+LARGEST_CONFIG = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,10 +125,23 @@ def _config(path: Path) -> Mapping[str, object]:
     import yaml
 
     try:
-        config = yaml.load(read_plain(path, LARGEST_CONFIG), Loader=yaml.CSafeLoader)
+        text = read_plain(path, LARGEST_CONFIG)
+        config = {} if _is_deep(text) else yaml.load(text, Loader=yaml.CSafeLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return config if isinstance(config, dict) else {}
+
+
+def _is_deep(text: bytes) -> bool:
+    """Say whether a YAML text is nested so deep that the loader in C, which checks nothing, would crash."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 def _size(files: Iterable[Path]) -> int:

@@ -1,4 +1,4 @@
-"""Folders made to harm: pipes and devices instead of files, links in circles, thousands of runs, gone ones."""
+"""Folders made to harm: pipes and devices instead of files, links in circles, 10,000 runs, gone ones."""
 
 from __future__ import annotations
 

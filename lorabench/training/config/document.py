@@ -16,7 +16,7 @@ from lorabench.text import visible
 from lorabench.training.config.edit import REMOVED, Path, expected, put, remove, rename
 from lorabench.training.config.field import ConfigError, FieldProblem, described
 
-MOST_NODES = 100_000
+MOST_NODES = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from lorabench.files import open_plain
 from lorabench.text import human_bytes, visible
 from lorabench.training.config.field import ConfigError
 
-LARGEST = 1_000_000
-"""Bytes: a hundred times a configuration with every field in it."""
+LARGEST = 100_000
+"""Bytes: ten times a configuration with every field in it."""
 
 
 def read_text(path: Path) -> str:

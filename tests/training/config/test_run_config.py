@@ -220,7 +220,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_other(path, monkeypatch):
     [
         (b"lora_r: 8\xff\n", "no text"),
         (b"lora_r: 8\n\0", "NUL"),
-        (b"# " + b"x" * 1_000_000, "larger than 1.0 MB"),
+        (b"# " + b"x" * 100_000, "larger than 100.0 kB"),
     ],
 )
 def test_what_is_no_text_is_refused_with_a_sentence(path, content, words):
