@@ -234,10 +234,9 @@ class LayersScreen(WorkScreen):
     async def action_config(self) -> None:
         """Open the configuration of the run that this adapter, or checkpoint, is of, where it has one."""
         path = self.analysis.path
-        places = (path, path.parent) if path is not None else ()
-        own = next((place / RUN_FILE for place in places if (place / RUN_FILE).is_file()), None)
-        if own is not None:
-            self.workbench.open_config(own)
+        own = [at / RUN_FILE for at in (path, path.parent) if (at / RUN_FILE).is_file()] if path else []
+        if own:
+            self.workbench.open_config(own[0])
         else:
             await self.run_action("app.show('config')")
 
