@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import lorabench
-from lorabench.cli.train_command import train_command
+from lorabench.cli.train_command import stop_command, train_command, watch_command
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -276,6 +276,8 @@ def check_command(
 
 
 app.command("train")(train_command)
+app.command("watch")(watch_command)
+app.command("stop")(stop_command)
 
 
 @app.command("audit")

@@ -20,7 +20,6 @@ from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.lock import RunLockedError, read_owner
 from lorabench.runs.output import OUTPUT_FILE, OutputTail
 from lorabench.runs.record import RunRecord
-from lorabench.runs.requests import STOP_FILE
 from lorabench.text import visible
 
 TOLD_LINES = 8
@@ -95,12 +94,15 @@ def _follow(
     if watch.killed:
         shown.line("The trainer was ended at once; the checkpoints that were whole remain.", "bold red")
         return KILLED
-    return _end(folder, process, watch.record, shown)
+    return tell_end(folder, watch.record, shown, process.returncode)
 
 
 def _how_to_go_on(folder: Path) -> tuple[str, str]:
-    watch, stop = (shlex.quote(visible(path)) for path in (folder, folder / STOP_FILE))
-    return f"It trains on. Watch it: lorabench {watch}", f"Stop it: touch {stop}"
+    name = shlex.quote(visible(folder))
+    return (
+        f"It trains on. Watch it: lorabench {name}, or lorabench watch {name}",
+        f"Stop it: lorabench stop {name}",
+    )
 
 
 def _refuse_what_would_be_set_aside(folder: Path) -> None:
@@ -122,8 +124,8 @@ def _refuse_if_trained(folder: Path) -> None:
         )
 
 
-def _end(folder: Path, process: subprocess.Popen[bytes], record: RunRecord, shown: Display) -> int:
-    """Say how the run ended; return the exit status."""
+def tell_end(folder: Path, record: RunRecord, shown: Display, status: int | None = None) -> int:
+    """Say how the run ended, where known with its trainer's exit status; return the one of the command."""
     if record.state == "finished":
         steps = f"{record.step} steps" if record.step is not None else "training"
         shown.line(f"Finished {steps}: the adapter is in {visible(record.path or folder)}", "bold green")
@@ -135,12 +137,13 @@ def _end(folder: Path, process: subprocess.Popen[bytes], record: RunRecord, show
         return 0
     if record.state == "failed":
         return _failed(record, shown)
-    shown.line(f"The trainer ended with status {process.returncode}. Its output.log ends:", "bold red")
+    how = "without a word" if status is None else f"with status {status}"
+    shown.line(f"The trainer ended {how}. Its output.log ends:", "bold red")
     tail = OutputTail(folder / OUTPUT_FILE)
     tail.read()
     for line in list(tail.lines)[-TOLD_LINES:]:
         shown.line(f"  {visible(line)}")
-    return 2 if process.returncode == REFUSED else 1
+    return 2 if status == REFUSED else 1
 
 
 def _failed(record: RunRecord, shown: Display) -> int:

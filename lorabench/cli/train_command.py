@@ -1,4 +1,4 @@
-"""`lorabench train` as typer sees it."""
+"""`lorabench train`, `watch` and `stop` as typer sees them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False)
+]
+
 
 def train_command(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False),
-    ],
+    path: RunArgument,
     detach: Annotated[
         bool, typer.Option("--detach", help="Come back once it trains, and leave it training.")
     ] = False,
@@ -63,3 +64,29 @@ def train_command(
     from lorabench.cli.train import Options, train
 
     raise typer.Exit(train(path, Options(detach, resume, override, accelerate, processes)))
+
+
+def watch_command(path: RunArgument) -> None:
+    """Follow a run, whoever trains it.
+
+    Shows what it has logged, and goes on until nobody trains it. Ctrl-C ends the
+    watching alone. The exit status is 0 when the run finished or was stopped, 1 when
+    it failed.
+
+    \b
+    Example: lorabench watch my-run
+    """
+    from lorabench.cli.follow import watch
+
+    raise typer.Exit(watch(path))
+
+
+def stop_command(path: RunArgument) -> None:
+    """Stop a run, whoever trains it: it saves first.
+
+    \b
+    Example: lorabench stop my-run; lorabench train my-run --resume
+    """
+    from lorabench.cli.follow import stop
+
+    raise typer.Exit(stop(path))

@@ -41,9 +41,9 @@ def piped(run: Path, *words: str, manner: str = "") -> subprocess.CompletedProce
     )
 
 
-def on_terminal(run: Path, *words: str, manner: str = "") -> Terminal:
+def on_terminal(run: Path, *words: str, manner: str = "", command: str = "train") -> Terminal:
     """Run it on a pty."""
-    return Terminal([*DOUBLE, "train", str(run), *words], LORABENCH_DOUBLE=manner)
+    return Terminal([*DOUBLE, command, str(run), *words], LORABENCH_DOUBLE=manner)
 
 
 def wait_until(holds, patience=PATIENCE) -> None:
@@ -175,7 +175,7 @@ def test_detach_comes_back_once_it_trains_and_leaves_it_training(run):
     done = piped(run, "--detach", manner="stays")
     assert done.returncode == 0
     assert f"Watch it: lorabench {run}" in done.stdout
-    assert f"Stop it: touch {run}/stop" in done.stdout
+    assert f"Stop it: lorabench stop {run}" in done.stdout
     owner = read_owner(run)
     assert owner.alive
     again = piped(run)

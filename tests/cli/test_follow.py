@@ -1,0 +1,61 @@
+"""`lorabench watch` and `lorabench stop` on a run that another process trains."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.cli.test_train import DOUBLE, kinds, on_terminal, run, wait_until
+from tests.terminal import environment
+
+__all__ = ["run"]
+
+
+def test_a_run_of_somebody_else_is_watched_and_stopped(run, lorabench):
+    trains = on_terminal(run, "--detach", manner="stays")
+    assert trains.close() == 0
+    assert f"lorabench stop {run}" in trains.shown.replace("\n", "")
+    watches = subprocess.Popen(
+        [*DOUBLE, "watch", str(run)], stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert watches.stdout is not None
+    lines = []
+    while not any(line.startswith("step 10/40  loss 1") for line in lines):
+        lines.append(watches.stdout.readline())
+        assert lines[-1], "it ended before step 10"
+    stops = lorabench("stop", run)
+    assert (stops.returncode, stops.stderr) == (0, "")
+    assert "saves and stops at its next step" in stops.stdout
+    rest = watches.communicate(timeout=30)[0].splitlines()
+    assert rest[-2:] == ["Stopped: asked to stop at step 10", f"Go on: lorabench train {run} --resume"]
+    assert watches.returncode == 0
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_run(run):
+    assert on_terminal(run, "--detach", manner="stays").close() == 0
+    watches = on_terminal(run, manner="stays", command="watch")
+    watches.wait_for("10/40")
+    watches.type("\x03")
+    assert watches.close() == 130
+    assert kinds(run)[-1] == "log"
+    (run / "go").touch()
+    wait_until(lambda: kinds(run)[-1] == "finished")
+
+
+def test_what_has_ended_is_told_and_cannot_be_stopped(run, lorabench):
+    assert subprocess.run([*DOUBLE, "train", run], capture_output=True, env=environment()).returncode == 0
+    watched = lorabench("watch", run / "run.yaml")
+    assert (watched.returncode, watched.stdout.splitlines()[-2]) == (
+        0,
+        f"Finished 40 steps: the adapter is in {run}",
+    )
+    stopped = lorabench("stop", run)
+    assert (stopped.returncode, stopped.stdout) == (2, "")
+    assert f"Nobody trains {run}." in stopped.stderr
+    assert not (run / "stop").exists()
+
+
+def test_where_nothing_was_trained_it_says_so(run, lorabench):
+    for command in ("watch", "stop"):
+        done = lorabench(command, run)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "No training has been recorded" in done.stderr
