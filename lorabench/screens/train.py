@@ -16,15 +16,12 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
-from lorabench.runs.history import RUN_FILE
 from lorabench.runs.requests import request_checkpoint, request_stop
 from lorabench.screens.audit import AuditDialog
-from lorabench.screens.dialogs import ChoiceDialog
-from lorabench.screens.train_dialogs import ask_for_loss, read_warnings
+from lorabench.screens.train_dialogs import ask_for_loss, ask_to_stop, configuration_of, read_warnings
 from lorabench.screens.train_status import RunStatus, findings_text
 from lorabench.screens.train_watch import RunWatch
 from lorabench.screens.work_screen import WorkScreen
-from lorabench.text import visible
 from lorabench.widgets.delta_panel import DeltaPanel
 from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.log_pane import LogPane
@@ -196,18 +193,13 @@ takes a few steps beside the run, and says whether the change applied to the wei
         if self.watched is not None and self.when_going() and self.sent(request_checkpoint):
             self.notify("a checkpoint is saved at the next step", markup=False)
 
-    def action_stop(self) -> None:
+    @work(exclusive=True, group="stop", exit_on_error=False)
+    async def action_stop(self) -> None:
         """Ask the trainer to stop, after asking the user."""
-        if self.watched is None or not self.when_going():
-            return
-
-        def answered(choice: int | None) -> None:
-            if choice == 0 and self.sent(request_stop):
-                self.tick()
-
-        choices = ["save and stop at the next step", "let it train"]
-        heading = f"stop {visible(self.watched.folder.name)}?"
-        self.app.push_screen(ChoiceDialog(heading, choices), answered)
+        watch = self.watched
+        if watch is not None and self.when_going() and await ask_to_stop(self.app, watch.folder):
+            self.sent(request_stop)
+            self.tick()
 
     def sent(self, request: Callable[[Path], None]) -> bool:
         """Ask something of the trainer; return whether it could be asked."""
@@ -244,11 +236,7 @@ takes a few steps beside the run, and says whether the change applied to the wei
 
     def action_audit(self) -> None:
         """Take some steps as this run is configured, and compare what was applied with what was asked for."""
-        path = self.watched.folder / RUN_FILE if self.watched is not None else None
-        try:
-            text = "" if path is None else path.read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            text = ""
+        text = "" if self.watched is None else configuration_of(self.watched.folder)
         if text:
             self.app.push_screen(AuditDialog(text))
         else:

@@ -1,4 +1,4 @@
-"""What the Train screen asks and tells in dialogs: whose loss is drawn behind, and the warnings."""
+"""What the Train screen asks and tells in dialogs: to stop, whose loss is drawn behind, the warnings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from textual.app import App
 
 from lorabench.errors import LorabenchError
+from lorabench.runs.history import RUN_FILE
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
 from lorabench.screens.train_behind import loss_behind, runs_with_loss
 from lorabench.text import visible
@@ -29,6 +30,20 @@ async def ask_for_loss(app: App[None], folder: Path, watched: Path, behind: Curv
     if at is None:
         return behind
     return await asyncio.to_thread(loss_behind, found[at - 1].folder) if at else None
+
+
+async def ask_to_stop(app: App[None], folder: Path) -> bool:
+    """Ask whether a run is to save and stop."""
+    choices = ["save and stop at the next step", "let it train"]
+    return await app.push_screen_wait(ChoiceDialog(f"stop {visible(folder.name)}?", choices)) == 0
+
+
+def configuration_of(folder: Path) -> str:
+    """Return the text of a run's configuration, nothing where there is none to read."""
+    try:
+        return (folder / RUN_FILE).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 async def read_warnings(app: App[None], warnings: Sequence[Mapping[str, object]]) -> None:
