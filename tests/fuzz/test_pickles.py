@@ -57,7 +57,7 @@ WAYS = ("os.system", "builtins", "in a tensor's attributes", "zip of another nam
 COMMANDS = ("describe", "analyze", "base", "serve-check")[: None if LONG else 1]
 
 
-@pytest.mark.parametrize("way", WAYS if LONG else WAYS[2::2])
+@pytest.mark.parametrize("way", WAYS if LONG else WAYS[-1:])
 def test_no_command_and_no_listing_runs_it(way: str, tmp_path: Path) -> None:
     folder, mark = tmp_path / "adapter", tmp_path / "ran"
     folder.mkdir()
