@@ -103,22 +103,25 @@ class BaseModel:
         """Read a tensor's values, or some of its rows; eight-bit ones are multiplied by their scales.
 
         bitsandbytes' int8 has a scale for each row (SCB, with 127 steps); float8 has one scale, one for each
-        row, or one for each block (weight_scale, weight_scale_inv).
+        row, or one for each block (weight_scale, weight_scale_inv), of the size that config.json tells.
 
         Raises:
             Malformed: they are integers without a scale, or the scales do not fit.
         """
         tensor = self.tensor(name)
         module = name.removesuffix(_WEIGHT)
-        scale = next((s for s in (f"{module}.{end}" for end in _SCALES) if s in self), None)
+        places = (f"{module}.SCB", f"{name}_scale_inv", f"{name}_scale")
+        scale = next((place for place in places if place in self), None)
         if tensor.dtype not in FLOAT_DTYPES and not (tensor.dtype == "I8" and f"{module}.SCB" in self):
             raise Malformed(
                 f"{visible(name)} is stored as {visible(tensor.dtype)}, quantised.", UNQUANTISED_HINT
             )
         if scale is None:
             return tensor.read(rows)
-        whole = _scaled(tensor.read(), self.tensor(scale).read(), scale)
-        return whole[rows]
+        scales, block = self.tensor(scale).read(), _block_size(self.config)
+        if scales.ndim and len(scales) == tensor.shape[0]:
+            return _scaled(tensor.read(rows), scales[rows], scale, block)
+        return _scaled(tensor.read(), scales, scale, block)[rows]
 
     def identity(self, name: str) -> str:
         """Return what tells the file of a tensor from every other: by its size, time and header.
@@ -155,20 +158,37 @@ class BaseModel:
 
 
 UNQUANTISED_HINT = "Give the folder of the model before quantisation with --base."
-_SCALES = ("SCB", "weight_scale_inv", "weight_scale")
 
 
-def _scaled(stored: FloatArray, scale: FloatArray, name: str) -> FloatArray:
-    """Multiply stored values, shape (out, in), by their scales: one, one a row, or one a block."""
+def _scaled(
+    stored: FloatArray, scale: FloatArray, name: str, block_size: tuple[int, int] | None
+) -> FloatArray:
+    """Multiply stored values, shape (…, out, in), by their scales: one, one a row, or one a block."""
+    does_not_fit = Malformed(f"{visible(name)} {scale.shape} does not fit a weight of {stored.shape}.")
+    if scale.ndim > stored.ndim:
+        raise does_not_fit
     factor = np.asarray(scale / 127 if name.endswith(".SCB") else scale, dtype=np.float32)
-    factor = factor.reshape(factor.shape[0] if factor.ndim else 1, -1)
+    factor = factor.reshape(*scale.shape, *[1] * (stored.ndim - scale.ndim))
     for axis, (size, count) in enumerate(zip(stored.shape, factor.shape, strict=True)):
-        # Blocks are powers of two where the last one is not full.
-        block = size // count if size % count == 0 else 1 << (-(-size // count) - 1).bit_length()
+        if count in (1, size):
+            continue
+        from_end = axis - stored.ndim
+        if block_size is not None and from_end >= -2:
+            block = block_size[from_end]
+        else:  # all that write such files without telling the size take a power of two
+            block = 1 << (-(-size // count) - 1).bit_length() if count else 1
         if -(-size // block) != count:
-            raise Malformed(f"{visible(name)} {scale.shape} does not fit a weight of {stored.shape}.")
+            raise does_not_fit
         factor = np.repeat(factor, block, axis).take(range(size), axis)
     return np.asarray(stored * factor)
+
+
+def _block_size(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the rows and columns of a quantised block, None where config.json does not tell."""
+    told = mapping(config.get("quantization_config")).get("weight_block_size")
+    if isinstance(told, list) and len(told) == 2 and all(type(n) is int and n > 0 for n in told):
+        return told[0], told[1]
+    return None
 
 
 def _missing(shard: Path) -> NotFound:

@@ -150,6 +150,58 @@ def test_float8_is_multiplied_by_its_scales(tmp_path: Path, block: tuple[int, in
     )
 
 
+@pytest.mark.parametrize(("rows", "counts"), [(960, 8), (448, 4), (192, 2)])
+@pytest.mark.parametrize("told", [{}, {"quantization_config": {"weight_block_size": [128, 128]}}], ids=str)
+def test_float8_blocks_are_of_128_though_their_number_divides_the_side(
+    tmp_path: Path, rows: int, counts: int, told: dict[str, object]
+) -> None:
+    stored, scale = float8(rows, 128), np.arange(1.0, counts + 1, dtype=np.float32)[:, None]
+    base = write_float8(tmp_path / "base", stored, scale, **told)
+    expected = stored.float().numpy() * np.repeat(scale, 128, axis=0)[:rows]
+    np.testing.assert_array_equal(BaseModel(base).values(NAME), expected)
+
+
+def test_the_block_size_that_config_json_tells_is_taken(tmp_path: Path) -> None:
+    stored, scale = float8(90, 60), np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    told = {"quantization_config": {"weight_block_size": [30, 40]}}
+    expected = stored.float().numpy() * np.repeat(np.repeat(scale, 30, 0), 40, 1)[:, :60]
+    base = write_float8(tmp_path / "base", stored, scale, **told)
+    np.testing.assert_array_equal(BaseModel(base).values(NAME), expected)
+    told = {"quantization_config": {"weight_block_size": [50, 40]}}
+    base = write_float8(tmp_path / "other", stored, scale, **told)
+    with pytest.raises(AdapterError, match="does not fit"):
+        BaseModel(base).values(NAME)
+
+
+def test_float8_experts_of_three_axes_are_multiplied_by_their_scales(tmp_path: Path) -> None:
+    stored = float8(3 * 192, 128).reshape(3, 192, 128)
+    scale = np.arange(1.0, 7, dtype=np.float32).reshape(3, 2, 1)
+    expected = stored.float().numpy() * np.repeat(scale, 128, axis=1)[:, :192]
+    base = BaseModel(write_float8(tmp_path / "base", stored, scale))
+    np.testing.assert_array_equal(base.values(NAME), expected)
+    np.testing.assert_array_equal(base.values(NAME, slice(1, 2)), expected[1:2])
+
+
+NAME = "model.layers.0.q_proj.weight"
+
+
+def float8(rows: int, columns: int):
+    import torch
+
+    values = np.random.default_rng(rows).standard_normal((rows, columns))
+    return torch.from_numpy(values).to(torch.float8_e4m3fn)
+
+
+def write_float8(folder: Path, stored, scale: np.ndarray, **config: object) -> Path:
+    """Write a base model of one float8 weight with its scales."""
+    import torch
+    from safetensors.torch import save_file as save_torch
+
+    write_base(folder, {}, **config)
+    save_torch({NAME: stored, f"{NAME}_scale_inv": torch.from_numpy(scale)}, folder / "model.safetensors")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("ending", "dtype", "said"),
     [
