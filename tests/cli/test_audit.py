@@ -23,7 +23,7 @@ def test_an_audit_says_that_all_is_well_and_leaves_the_folder_alone(lorabench, r
     done = lorabench("audit", run_file, "--steps", "2")
     assert done.returncode == 0, done.stderr
     assert "Under SGD with lr 1 all 24 tensors that moved did so by −lr·gradient: c = 1" in done.stdout
-    assert "Under AdamW the factors below explain every update of every tensor." in done.stdout
+    assert "Under AdamW the factors below explain every update of 12 tensors." in done.stdout
     assert "clipping" in done.stdout
     assert "ΔW moved by" in done.stdout
     assert "\x1b" not in done.stdout

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from lorabench.text import visible
-from lorabench.training.audit.measure import Agreement, agreement, applied, as_hooked, as_used, clip_factor
+from lorabench.training.audit.measure import Agreement, agreement, applied, as_hooked, as_used, finite
 from lorabench.training.audit.optimizers import expected_update
 from lorabench.training.audit.recorder import Step, TensorStep
 from lorabench.training.audit.report import Factor, StepReport, TensorRow
 from lorabench.training.preflight.finding import Finding, Level
 
 CHECK = "audit"
-_OPTIMIZER_ROUNDINGS = 64
+_OPTIMIZER_ROUNDINGS = 16
 """An adaptive optimizer's arithmetic: about eight operations, some of them on rounded moments."""
 _NAMED = 3
 _STUCK = 0.01
@@ -52,7 +53,7 @@ def _row(step: Step, name: str, tensor: TensorStep) -> TensorRow:
         tolerance=used.tolerance if used else math.inf,
         hook_scale=None if hooked is None else hooked.scale,
         hook_residual=None if hooked is None else hooked.residual,
-        unexplained=None if left is None else left[0],
+        unexplained=None if left is None else left.residual,
     )
 
 
@@ -61,8 +62,8 @@ def _known(found: Agreement | None, name: str) -> float | None:
     return None if math.isnan(value) else value
 
 
-def unexplained(step: Step, tensor: TensorStep) -> tuple[float, float] | None:
-    """Return ‖Δθ − expected‖/‖Δθ‖ and what rounding explains of it.
+def unexplained(step: Step, tensor: TensorStep) -> Agreement | None:
+    """Return how Δθ agrees with what was to be expected; its `residual` is ‖Δθ − expected‖/‖Δθ‖.
 
     The expected change starts from what backward left, and goes through loss scale, clipping, schedule,
     weight decay and the optimizer's rule. None where that rule is not known or nothing moved.
@@ -73,14 +74,14 @@ def unexplained(step: Step, tensor: TensorStep) -> tuple[float, float] | None:
     found = agreement(tensor, expected, _OPTIMIZER_ROUNDINGS)
     size = float(applied(tensor).norm())
     if size == 0:
-        return None if float(expected.norm()) else (0.0, math.inf)
-    return float((applied(tensor) - expected).norm()) / size, found.tolerance
+        return None  # the findings on what stands still tell of it
+    return replace(found, residual=float((applied(tensor) - expected).norm()) / size)
 
 
 def _expected(step: Step, tensor: TensorStep) -> Tensor | None:
     if tensor.accumulated is None or not step.applied or not tensor.group:
         return None
-    gradient = tensor.accumulated.double() / step.loss_scale * clip_factor(step)
+    gradient = tensor.accumulated.double() / step.loss_scale * step.clip
     update = expected_update(step.optimizer, tensor.before, gradient, tensor.group, tensor.state)
     return None if update is None else update.change
 
@@ -98,9 +99,8 @@ def _factors(step: Step, rate: float, learning_rate: float) -> Iterator[Factor]:
         meaning = f"the fp16 loss is multiplied by {step.loss_scale:g}, and the gradients divided by it again"
         yield Factor("loss scale", 1 / step.loss_scale, meaning)
     if step.max_grad_norm > 0:
-        clip = clip_factor(step)
-        meaning = f"max_grad_norm {step.max_grad_norm:g}" + ("" if clip < 1 else ", not reached")
-        yield Factor("clipping", clip, meaning)
+        meaning = f"max_grad_norm {step.max_grad_norm:g}" + ("" if step.clip < 1 else ", not reached")
+        yield Factor("clipping", step.clip, meaning)
     if learning_rate:
         meaning = f"the schedule's share: {rate:.4g} of {learning_rate:.4g}"
         yield Factor("learning rate", rate / learning_rate, meaning)
@@ -134,16 +134,18 @@ def probe_findings(steps: Sequence[Step]) -> Iterator[Finding]:
     """Judge the steps under plain SGD, where Δθ = −lr·g must hold."""
     wrong: dict[str, Agreement] = {}
     rounded: set[str] = set()
-    checked: dict[str, Agreement] = {}
+    checked: set[str] = set()
+    worst = 0.0
     for step in steps:
         for name, tensor in step.tensors.items():
-            found = as_used(tensor)
+            found = as_used(tensor) if finite(tensor) else None
             if found is None or math.isnan(found.scale):
                 continue
             if not found.readable:
                 rounded.add(short_name(name))
             elif found.holds:
-                checked[short_name(name)] = found
+                worst = max(worst, abs(found.scale - 1))
+                checked.add(short_name(name))
             else:
                 wrong.setdefault(short_name(name), found)
     if wrong:
@@ -155,32 +157,32 @@ def probe_findings(steps: Sequence[Step]) -> Iterator[Finding]:
         detail = "\n".join(f"{n}: c = {f.scale:.6g}, residual {f.residual:.2g}" for n, f in wrong.items())
         yield Finding(CHECK, "error", message, detail)
     elif checked:
-        worst = max(abs(found.scale - 1) for found in checked.values())
         yield Finding(
             CHECK,
             "ok",
             f"Under SGD with lr 1 all {len(checked)} tensors that moved did so by −lr·gradient: "
             f"c = 1 to within {worst:.1g}.",
         )
-    if rounded - set(wrong) - set(checked):
-        names = rounded - set(wrong) - set(checked)
-        message = f"In {_tensors(names)} rounding is larger than the update: c cannot be read."
-        yield Finding(CHECK, "warning", message, "The steps are too small for the tensors' dtype.")
+    yield from _unreadable(rounded - set(wrong) - checked, "c cannot be read")
 
 
 def own_findings(steps: Sequence[Step]) -> Iterator[Finding]:
     """Judge the steps under the run's own optimizer: does the product of all factors explain the update?"""
     wrong: dict[str, float] = {}
-    explained, unknown = 0, False
+    rounded: set[str] = set()
+    explained: set[str] = set()
+    unknown = False
     for step in (step for step in steps if step.applied):
         for name, tensor in step.tensors.items():
-            left = unexplained(step, tensor)
+            left = unexplained(step, tensor) if finite(tensor) else None
             if left is None:
-                unknown |= tensor.used is not None and float(applied(tensor).norm()) > 0
-            elif left[0] > left[1]:
-                wrong.setdefault(short_name(name), left[0])
+                unknown |= finite(tensor) and tensor.used is not None and bool(applied(tensor).any())
+            elif not left.readable:
+                rounded.add(short_name(name))
+            elif left.residual > left.tolerance:
+                wrong.setdefault(short_name(name), left.residual)
             else:
-                explained += 1
+                explained.add(short_name(name))
     optimizer = steps[0].optimizer if steps else ""
     if wrong:
         worst = max(wrong.values())
@@ -191,14 +193,33 @@ def own_findings(steps: Sequence[Step]) -> Iterator[Finding]:
         message = f"The rule of {visible(optimizer)} is not known here: its updates stand as measured."
         yield Finding(CHECK, "warning", message)
     elif explained:
-        message = f"Under {visible(optimizer)} the factors below explain every update of every tensor."
+        message = (
+            f"Under {visible(optimizer)} the factors below explain every update of {len(explained)} tensors."
+        )
         yield Finding(CHECK, "ok", message)
+    yield from _unreadable(rounded - set(wrong) - explained, "whether the factors explain it cannot be read")
     skipped = [step.number for step in steps if not step.applied]
     if skipped:
         message = f"Step {', '.join(map(str, skipped))}: gradients overflowed in fp16; the step was skipped."
         yield Finding(
             CHECK, "warning", message, "The GradScaler halves its scale and goes on; this is usual."
         )
+
+
+def _unreadable(names: Collection[str], what: str) -> Iterator[Finding]:
+    if names:
+        message = f"In {_tensors(names)} rounding may be half of the update: {what}."
+        yield Finding(CHECK, "warning", message, "The steps are too small for the tensors' dtype.")
+
+
+def finite_findings(steps: Sequence[Step]) -> Iterator[Finding]:
+    """Name the tensors that hold, or are given, numbers that are none."""
+    for step in steps:
+        names = [short_name(name) for name, t in step.tensors.items() if step.applied and not finite(t)]
+        if names:
+            message = f"Step {step.number} left NaN or infinite numbers in {_tensors(names)}."
+            yield Finding(CHECK, "error", message, "\n".join(names))
+            return
 
 
 def hook_findings(steps: Sequence[Step]) -> Iterator[Finding]:
@@ -241,9 +262,11 @@ def _still(step: Step, name: str, tensor: TensorStep) -> tuple[Level, str, str] 
         return "error", "got no gradient: nothing that it computes reaches the loss.", ""
     moved = float((applied(tensor) != 0).double().mean())
     if not tensor.used.any():
-        if ".lora_A." in name and _partner_is_zero(step, name):
-            detail = "A's gradient is s·Bᵀ·∂L/∂W, and B starts at 0: from the second step on A moves too."
-            return "ok", "got a gradient of 0 in the first step, because B is 0 there.", detail
+        other = _zero_partner(step, name)
+        if other:
+            own = "B" if other == "A" else "A"
+            detail = f"{own}'s gradient is a product with {other}, which starts at 0: then {own} moves too."
+            return "ok", f"got a gradient of 0 in the first step, because {other} is 0 there.", detail
         return "warning", "got a gradient of 0.", ""
     if moved == 0 and float(tensor.group["lr"]) == 0:
         return "ok", f"did not move in step {step.number}: the schedule's learning rate is 0 there.", ""
@@ -254,9 +277,14 @@ def _still(step: Step, name: str, tensor: TensorStep) -> tuple[Level, str, str] 
     return None
 
 
-def _partner_is_zero(step: Step, name: str) -> bool:
-    partner = step.tensors.get(name.replace(".lora_A.", ".lora_B."))
-    return partner is not None and not partner.before.any()
+def _zero_partner(step: Step, name: str) -> str:
+    """Return the letter of the other factor where that is 0 (B at first; A of an embedding), or nothing."""
+    for own, other in (("A", "B"), ("B", "A")):
+        for mark in (".lora_", ".lora_embedding_"):
+            partner = step.tensors.get(name.replace(f"{mark}{own}.", f"{mark}{other}."))
+            if f"{mark}{own}." in name and partner is not None and not partner.before.any():
+                return other
+    return ""
 
 
 def _rounding(tensor: TensorStep) -> str:

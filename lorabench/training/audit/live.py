@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
+from lorabench.text import visible
 from lorabench.training.audit.judge import short_name
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LARGE = 0.1
 """A step that moves a group by more of its norm than this is worth a warning."""
 _EXTREMES = 5
+_ELSEWHERE = ("DistributedType.DEEPSPEED", "DistributedType.FSDP")
 _GROUPS = {"A": (".lora_A.", ".lora_embedding_A."), "B": (".lora_B.", ".lora_embedding_B.")}
 
 Write = Callable[..., object]
@@ -46,7 +48,12 @@ class UpdateWatch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Find A and B; of a model that is spread over processes none is whole here, and none is watched."""
+        """Find A and B; of a model that is spread over processes none is whole here, and none is watched.
+
+        DeepSpeed steps inside the backward pass: here there is no moment before the step.
+        """
+        if args.distributed_state is not None and str(args.distributed_state.distributed_type) in _ELSEWHERE:
+            return
         found = {
             name: parameter
             for name, parameter in kwargs["model"].named_parameters()
@@ -70,33 +77,38 @@ class UpdateWatch(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Compare, and write the event."""
+        """Compare, and write the event; what goes wrong here ends the watch, and not the run."""
         if not self._before:
             return
         before, self._before = self._before, []
+        try:
+            self._compare(before, state.global_step + 1, kwargs["optimizer"])
+        except Exception as error:  # noqa: BLE001  a watch of the run is not worth the run
+            self._parameters = []
+            self._warn(f"The updates are watched no more: {type(error).__name__}: {visible(error)}")
+
+    def _compare(self, before: list[Tensor], step: int, optimizer: Any) -> None:
         changes = list(torch._foreach_sub([p.detach() for p in self._parameters], before))
-        scale = _scale(kwargs["optimizer"], self._parameters, changes)
-        norms = torch.stack([*torch._foreach_norm(before), *torch._foreach_norm(changes)]).tolist()
-        was, moved = norms[: len(before)], norms[len(before) :]
+        scale = _scale(optimizer, self._parameters, changes)
+        was, moved = _norms(before), _norms(changes)
         sizes = {
             group: (math.hypot(*(moved[i] for i in at)), math.hypot(*(was[i] for i in at)))
             for group, at in self._members.items()
         }
         groups = {group: _relative(*size) for group, size in sizes.items()}
-        step = state.global_step + 1
         still = [name for name, size in zip(self._names, moved, strict=True) if size == 0]
         own = ((name, _relative(m, w)) for name, m, w in zip(self._names, moved, was, strict=True))
         known = sorted(((n, share) for n, share in own if share is not None), key=lambda pair: -pair[1])
         extreme = [list(pair) for pair in known[:_EXTREMES]]
         self._write("update", step=step, groups=groups, extreme=extreme, still=still, c=scale)
-        if float(_plain(kwargs["optimizer"]).param_groups[0]["lr"]) > 0:
+        if float(_plain(optimizer).param_groups[0]["lr"]) > 0:
             self._warn_of_standstill(sizes, step)
             self._warn_of_leaps(groups, step)
 
     def _warn_of_standstill(self, sizes: dict[str, tuple[float, float]], step: int) -> None:
-        """Warn of a group that does not move. While B is 0, A has no gradient and must rest."""
+        """Warn of a group that does not move. While B is 0 (of embeddings A), the other has no gradient."""
         for group, (moved, _) in sizes.items():
-            resting = group == "A" and sizes["B"][1] == 0
+            resting = sizes["B" if group == "A" else "A"][1] == 0
             if moved == 0 and self._members[group] and not resting:
                 text = f"Step {step} moved no {group} at all, though the learning rate is not 0."
                 self._tell(group, "still", text)
@@ -121,6 +133,17 @@ class UpdateWatch(TrainerCallback):
             self._warn(text)
 
 
+def _norms(tensors: list[Tensor]) -> list[float]:
+    """Return each tensor's norm, with one wait a device."""
+    found: list[float] = [0.0] * len(tensors)
+    for device in dict.fromkeys(tensor.device for tensor in tensors):
+        at = [i for i, tensor in enumerate(tensors) if tensor.device == device]
+        norms = torch.stack(list(torch._foreach_norm([tensors[i] for i in at]))).tolist()
+        for i, norm in zip(at, norms, strict=True):
+            found[i] = norm
+    return found
+
+
 def _relative(change: float, norm: float) -> float | None:
     return change / norm if norm else None
 
@@ -141,7 +164,6 @@ def _scale(optimizer: Any, parameters: list[Tensor], changes: list[Tensor]) -> f
     rate = float(options["lr"])
     if not plain or not rate or not pairs:
         return None
-    along = sum(torch.sum(change.float() * gradient.float()) for change, gradient in pairs)
-    size = sum(gradient.float().square().sum() for _, gradient in pairs)
-    wanted = float(size) * rate
-    return -float(along) / wanted if wanted else None
+    along = sum(float(torch.sum(change.float() * gradient.float())) for change, gradient in pairs)
+    wanted = sum(float(gradient.float().square().sum()) for _, gradient in pairs) * rate
+    return -along / wanted if wanted else None

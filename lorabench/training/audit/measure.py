@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorabench.training.audit.recorder import Step, TensorStep
+from lorabench.training.audit.recorder import TensorStep
 
-_ROUNDINGS = 8
+_ROUNDINGS = 7
 """Roundings between a gradient and the new value that may add up in one direction."""
 
 
@@ -45,11 +45,17 @@ def agreement(step: TensorStep, wanted: Tensor, roundings: int = _ROUNDINGS) -> 
     tolerance = math.inf
     if size > 0:
         # The new value is rounded to half a unit of its own size, which may be far more than the change.
-        tolerance = unit * (2 * roundings + 2 * float(step.after.double().norm()) / size)
+        tolerance = unit * (2 * roundings + float(step.after.double().norm()) / size)
     if size == 0 or asked == 0:
         return Agreement(math.nan, math.nan, tolerance)
     scale = float((change * wanted).sum()) / asked**2
     return Agreement(scale, float((change - scale * wanted).norm()) / size, tolerance)
+
+
+def finite(step: TensorStep) -> bool:
+    """Say whether neither the tensor nor its gradients hold a NaN or an infinity."""
+    tensors = (step.before, step.after, step.accumulated, step.used)
+    return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor is not None)
 
 
 def applied(step: TensorStep) -> Tensor:
@@ -75,21 +81,8 @@ class Hooked:
 
 def as_hooked(step: TensorStep) -> Hooked | None:
     """Compare the gradient that the optimizer used with what a hook kept; None where one of them is 0."""
-    if not step.hooked or step.used is None or not step.used.any() or not step.hooked[-1].any():
+    if step.hooked is None or step.used is None or not step.used.any() or not step.hooked.any():
         return None
-    used, seen = step.used.double(), step.hooked[-1].double()
+    used, seen = step.used.double(), step.hooked.double()
     scale = float((used * seen).sum() / seen.square().sum())
     return Hooked(scale, float((used - scale * seen).norm() / used.norm()))
-
-
-def clip_factor(step: Step) -> float:
-    """Return max_grad_norm / ‖g‖ where that is under 1, from the accumulated gradients of all tensors."""
-    norm = math.sqrt(
-        sum(
-            float((tensor.accumulated.double() / step.loss_scale).square().sum())
-            for tensor in step.tensors.values()
-            if tensor.accumulated is not None
-        )
-    )
-    # The small number is that of torch.nn.utils.clip_grad_norm_.
-    return 1.0 if step.max_grad_norm <= 0 else min(1.0, step.max_grad_norm / (norm + 1e-6))

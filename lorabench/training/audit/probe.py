@@ -17,6 +17,7 @@ from lorabench.text import visible
 from lorabench.training.audit.change import change_of
 from lorabench.training.audit.judge import (
     CHECK,
+    finite_findings,
     hook_findings,
     own_findings,
     probe_findings,
@@ -72,23 +73,25 @@ def _audit(config: RunConfig, steps: int) -> AuditReport:
     with tempfile.TemporaryDirectory() as folder:
         quiet = _QUIET | {"output_dir": folder}
         trainer = build(_changed(config, quiet | _PLAIN_SGD))
-        probe = record(trainer, steps)
+        steps_taken = record(trainer, steps)
+        findings = [*finite_findings(steps_taken), *probe_findings(steps_taken)]
+        probe = tuple(step_report(step, 1.0) for step in steps_taken)
         scaling = scaling_checks(trainer)
-        del trainer
-        gc.collect()  # two models at once may be one too many for the device
+        del trainer, steps_taken
+        gc.collect()  # two models, and two sets of copies, may be one too many
         trainer = build(_changed(config, quiet))
+        steps_taken = record(trainer, steps)
         learning_rate = float(trainer.args.learning_rate)
-        own = record(trainer, steps)
-        changes = module_changes(trainer.model, own)
-    findings = [*probe_findings(probe), *own_findings(own), *_scaling_findings(scaling)]
-    return AuditReport(
-        config=str(config.path or ""),
-        probe=tuple(step_report(step, 1.0) for step in probe),
-        own=tuple(step_report(step, learning_rate) for step in own),
-        changes=tuple(changes),
-        scaling=tuple(scaling),
-        findings=(*findings, *hook_findings([*probe, *own]), *stillness_findings(own)),
-    )
+        findings += [*finite_findings(steps_taken), *own_findings(steps_taken), *_scaling_findings(scaling)]
+        findings += [*hook_findings(steps_taken), *stillness_findings(steps_taken)]
+        return AuditReport(
+            config=str(config.path or ""),
+            probe=probe,
+            own=tuple(step_report(step, learning_rate) for step in steps_taken),
+            changes=tuple(module_changes(trainer.model, steps_taken)),
+            scaling=tuple(scaling),
+            findings=tuple(findings),
+        )
 
 
 def _changed(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
@@ -131,8 +134,10 @@ def module_changes(model: Any, steps: Sequence[Step]) -> Iterator[ModuleChange]:
             continue
         for adapter in module.active_adapters:
             a, b = f"{name}.lora_A.{adapter}.weight", f"{name}.lora_B.{adapter}.weight"
+            if adapter in module.lora_embedding_A:
+                a, b = f"{name}.lora_embedding_A.{adapter}", f"{name}.lora_embedding_B.{adapter}"
             if a not in first or b not in first or first[a].before.dim() != 2:
-                continue
+                continue  # a convolution's
             scaling = float(module.scaling[adapter])
             change = change_of(first[a].before, first[b].before, last[a].after, last[b].after, scaling)
             yield ModuleChange(

@@ -7,7 +7,8 @@ hooks run in the middle of a backward pass, before accumulation, unscaling and c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,8 @@ class TensorStep:
     """One tensor over one optimizer step. All tensors are copies on the CPU, in the parameter's dtype.
 
     `accumulated` is what the backward passes left, still times the loss scale; `used` what stood in
-    `param.grad` when the optimizer stepped; `hooked` what a hook saw, one entry a call. None is no gradient.
+    `param.grad` when the optimizer stepped, without the scale; `hooked` what a hook saw last of its
+    `hook_calls`. None is no gradient.
     `state` is the optimizer's state of this tensor as it was before the step, `group` its options (lr, …).
     """
 
@@ -30,7 +32,8 @@ class TensorStep:
     after: Tensor
     accumulated: Tensor | None = None
     used: Tensor | None = None
-    hooked: list[Tensor] = field(default_factory=list)
+    hooked: Tensor | None = None
+    hook_calls: int = 0
     state: Mapping[str, Any] = field(default_factory=dict)
     group: Mapping[str, Any] = field(default_factory=dict)
 
@@ -41,6 +44,7 @@ class Step:
 
     `weights` are the shares that the micro-batches' own mean losses have in the loss of the step: 1/n each
     where the Trainer divides by n; where it divides by the number of trained tokens they go by those.
+    `clip` is what max_grad_norm makes of the accumulated gradients, 1 where it is not reached.
     `applied` is false where a GradScaler skipped the step because gradients overflowed.
     """
 
@@ -50,6 +54,7 @@ class Step:
     weights: list[float]
     loss_scale: float
     max_grad_norm: float
+    clip: float
     applied: bool
 
 
@@ -60,13 +65,14 @@ class Recorder(TrainerCallback):
         self.steps: list[Step] = []
         self._trainer = trainer
         self._parameters = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
-        self._hooked: dict[str, list[Tensor]] = {name: [] for name in self._parameters}
+        self._hooked: dict[str, tuple[Tensor, int]] = {}
         self._items: list[tuple[int, int | None]] = []
         self._before: dict[str, Tensor] = {}
         self._accumulated: dict[str, Tensor] = {}
         self._at_step: dict[str, TensorStep] = {}
         self._scale = 1.0
-        self._stepped = False
+        self._stepped = self._overflowed = False
+        self._step_hook: Any = None
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -80,15 +86,17 @@ class Recorder(TrainerCallback):
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            for handle in (*handles, self._step_hook):
+                if handle is not None:
+                    handle.remove()
             trainer.remove_callback(self)
             # Both were the class's own methods, and not attributes of these objects.
             del trainer.training_step, trainer.accelerator.clip_grad_norm_
 
     def _hear(self, name: str) -> Callable[[Tensor], None]:
         def hook(gradient: Tensor) -> None:
-            self._hooked[name].append(_copy(gradient))
+            calls = self._hooked[name][1] if name in self._hooked else 0
+            self._hooked[name] = _copy(gradient), calls + 1
 
         return hook
 
@@ -126,20 +134,25 @@ class Recorder(TrainerCallback):
         optimizer = self._trainer.optimizer
         while hasattr(optimizer, "optimizer"):
             optimizer = optimizer.optimizer
-        optimizer.register_step_pre_hook(self._at_optimizer)
+        self._step_hook = optimizer.register_step_pre_hook(self._at_optimizer)
         self._optimizer = optimizer
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
         self._before = {name: _copy(p) for name, p in self._parameters.items()}
         self._keep(self._optimizer)
-        self._stepped = False
+        self._stepped = self._overflowed = False
 
     def _at_optimizer(self, optimizer: Any, *_: Any) -> None:
-        """Keep what the optimizer uses once more: a GradScaler may have changed it since."""
-        self._keep(optimizer)
+        """Keep what the optimizer uses once more: a GradScaler may have changed it since.
+
+        A fused optimizer is told of scale and overflow, and divides or skips inside its own kernel.
+        """
+        scale, overflow = getattr(optimizer, "grad_scale", None), getattr(optimizer, "found_inf", None)
+        self._keep(optimizer, 1.0 if scale is None else float(scale))
+        self._overflowed = overflow is not None and float(overflow) > 0
         self._stepped = True
 
-    def _keep(self, optimizer: Any) -> None:
+    def _keep(self, optimizer: Any, scale: float = 1.0) -> None:
         groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
         for name, parameter in self._parameters.items():
             if id(parameter) not in groups:
@@ -148,7 +161,7 @@ class Recorder(TrainerCallback):
             self._at_step[name] = TensorStep(
                 before=self._before[name],
                 after=self._before[name],
-                used=None if parameter.grad is None else _copy(parameter.grad),
+                used=None if parameter.grad is None else _copy(parameter.grad) / scale,
                 state={k: _copied(v) for k, v in optimizer.state.get(parameter, {}).items()},
                 group={k: _copied(v) for k, v in group.items() if k != "params"},
             )
@@ -161,21 +174,37 @@ class Recorder(TrainerCallback):
             step = self._at_step.get(name) or TensorStep(before, before)
             step.after = _copy(parameter)
             step.accumulated = self._accumulated.get(name)
-            step.hooked, self._hooked[name] = self._hooked[name], []
+            step.hooked, step.hook_calls = self._hooked.get(name, (None, 0))
             tensors[name] = step
         self.steps.append(
             Step(
                 number=state.global_step + 1,
                 tensors=tensors,
-                optimizer=type(self._optimizer).__name__,
+                optimizer=_name(type(self._optimizer)),
                 weights=_weights(self._items),
                 loss_scale=self._scale,
                 max_grad_norm=float(args.max_grad_norm),
+                clip=_clip(self._accumulated.values(), self._scale, float(args.max_grad_norm)),
                 # A replaced `step` does not tell that it ran, but its work shows.
-                applied=self._stepped or any(not t.after.equal(t.before) for t in tensors.values()),
+                applied=not self._overflowed
+                and (self._stepped or any(not t.after.equal(t.before) for t in tensors.values())),
             )
         )
-        self._accumulated, self._items = {}, []
+        self._accumulated, self._hooked, self._items = {}, {}, []
+
+
+def _name(optimizer: type) -> str:
+    """Return `AdamW` of torch's own, and the whole name of others: bitsandbytes has an AdamW too."""
+    own = optimizer.__module__.startswith("torch.optim")
+    return optimizer.__name__ if own else f"{optimizer.__module__}.{optimizer.__name__}"
+
+
+def _clip(gradients: Iterable[Tensor], scale: float, most: float) -> float:
+    """Return most / ‖g‖ where that is under 1, over all tensors, as torch.nn.utils.clip_grad_norm_ has it."""
+    if most <= 0:
+        return 1.0
+    norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients)) / scale
+    return min(1.0, most / (norm + 1e-6))
 
 
 def _weights(items: list[tuple[int, int | None]]) -> list[float]:

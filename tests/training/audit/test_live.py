@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,3 +107,30 @@ def test_a_learning_rate_of_zero_is_no_standstill(configured: Configured) -> Non
     assert len(told.events[0]["still"]) == 24
     assert told.warnings == []
     assert torch.is_grad_enabled()
+
+
+def test_a_defect_of_the_watch_ends_the_watch_and_not_the_run(configured: Configured) -> None:
+    def broken(kind: str, **fields: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    warnings: list[str] = []
+    values = {"max_steps": 3, "logging_strategy": "steps", "logging_steps": 1}
+    trainer = build(configured(**values), callbacks=[UpdateWatch(broken, warnings.append)])
+    trainer.train()
+    assert trainer.state.global_step == 3
+    assert warnings == ["The updates are watched no more: RuntimeError: out of memory"]
+
+
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "FSDP"])
+def test_a_model_that_is_spread_over_processes_is_not_watched(configured: Configured, kind: str) -> None:
+    from accelerate.utils import DistributedType
+
+    told = Told()
+    trainer = build(configured(max_steps=1))
+    watch = UpdateWatch(told.write, told.warnings.append)
+    arguments = SimpleNamespace(distributed_state=SimpleNamespace(distributed_type=DistributedType[kind]))
+    state = SimpleNamespace(global_step=0, logging_steps=1)
+    watch.on_train_begin(arguments, state, None, model=trainer.model)
+    watch.on_pre_optimizer_step(arguments, state, None)
+    watch.on_optimizer_step(arguments, state, None, optimizer=None)
+    assert (told.events, told.warnings) == ([], [])

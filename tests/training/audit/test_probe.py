@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from lorabench.training.audit.judge import own_findings, probe_findings, step_report, stillness_findings
-from lorabench.training.audit.measure import as_hooked, as_used, clip_factor
+from lorabench.training.audit.judge import (
+    finite_findings,
+    own_findings,
+    probe_findings,
+    step_report,
+    stillness_findings,
+)
+from lorabench.training.audit.measure import as_hooked, as_used
 from lorabench.training.audit.probe import audit, record
 from lorabench.training.audit.recorder import Step
 from lorabench.training.trainer.build import build
@@ -54,7 +60,7 @@ def test_hooks_mislead_when_gradients_accumulate_and_the_audit_does_not(configur
 
 def test_hooks_mislead_when_gradients_are_clipped_and_the_audit_does_not(configured: Configured) -> None:
     steps = recorded(configured(max_grad_norm=0.25))
-    clip = clip_factor(steps[0])
+    clip = steps[0].clip
     assert 0.01 < clip < 0.5
     first = [as_hooked(tensor) for tensor in steps[0].tensors.values()]
     assert [one.scale for one in first if one] == pytest.approx([clip] * 12, rel=1e-4)
@@ -81,7 +87,7 @@ def test_hooks_mislead_when_a_module_is_called_twice_and_the_audit_does_not(conf
     queries = {n: t for n, t in steps[0].tensors.items() if "q_proj.lora_B" in n}
     assert len(queries) == 6
     for tensor in queries.values():
-        assert len(tensor.hooked) == 2
+        assert tensor.hook_calls == 2
         hooked, used = as_hooked(tensor), as_used(tensor)
         assert hooked is not None
         assert used is not None
@@ -147,7 +153,7 @@ def test_all_factors_together_explain_the_update(configured: Configured) -> None
     explain(steps, set(FACTORS))
     values = {factor.name: factor.value for factor in step_report(steps[1], 0.01).factors}
     assert values["learning rate"] == pytest.approx(1 / 4)
-    assert values["clipping"] == pytest.approx(clip_factor(steps[1]))
+    assert values["clipping"] == pytest.approx(steps[1].clip)
 
 
 def test_momentum_is_explained_and_is_no_plain_step(configured: Configured) -> None:
@@ -199,7 +205,8 @@ def test_the_product_of_the_factors_is_the_measured_scale(configured: Configured
         product = factor["clipping"] * factor["learning rate"] / factor["accumulation"]
         for tensor in step.tensors.values():
             change = tensor.after.double() - tensor.before.double()
-            raw = -tensor.hooked[-1].double()  # times the configured learning rate, 1
+            assert tensor.hooked is not None
+            raw = -tensor.hooked.double()  # times the configured learning rate, 1
             if raw.any():
                 assert float((change * raw).sum() / raw.square().sum()) == pytest.approx(product, rel=2e-3)
 
@@ -304,3 +311,90 @@ def test_a_scaling_that_is_applied_twice_is_found(
     report = audit(configured(lora_alpha=32), steps=2)
     (error,) = (finding for finding in report.findings if finding.level == "error")
     assert "not those of a scaling of 2" in error.message
+
+
+def scaled_by(factor: float) -> Any:
+    def prepare(trainer: Any) -> None:
+        trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=factor)
+
+    return prepare
+
+
+def test_a_fused_optimizer_that_divides_and_skips_in_its_kernel_is_understood(configured: Configured) -> None:
+    fused = {"optim": "adamw_torch_fused", "learning_rate": 0.01}
+    steps = recorded(configured(**fused), prepare=scaled_by(1024.0))
+    assert [finding.level for finding in own_findings(steps)] == ["ok"]
+    assert hook_scales(steps) == pytest.approx([1 / 1024] * len(hook_scales(steps)), rel=1e-5)
+    skipped = recorded(configured(**fused), steps=1, prepare=scaled_by(2.0**127))
+    assert not skipped[0].applied
+    assert "overflowed in fp16" in [finding.message for finding in own_findings(skipped)][-1]
+    assert list(stillness_findings(skipped)) == []
+
+
+def test_nan_is_an_error_with_its_tensors_and_no_explained_update(configured: Configured) -> None:
+    def poison(trainer: Any) -> None:
+        lost = dict(trainer.model.named_parameters())[
+            "base_model.model.model.layers.2.self_attn.q_proj.lora_A.default.weight"
+        ]
+        lost.data[0, 0] = math.nan
+
+    steps = recorded(configured(), steps=1, prepare=poison)
+    (finding,) = finite_findings(steps)
+    assert finding.level == "error"
+    assert "layers.2.self_attn.q_proj.lora_A" in finding.detail
+    told = [*probe_findings(steps), *own_findings(steps)]
+    assert not any("lora_B of 12" in f.message or "24 tensors" in f.message for f in told)
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_a_wrong_scale_is_found_in_bfloat16_under_adam_too(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch, scale: float
+) -> None:
+    plain = torch.optim.AdamW.step
+
+    def wrong(self: Any, closure: Any = None) -> None:
+        before = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+        plain(self, closure)
+        parameters = (p for group in self.param_groups for p in group["params"])
+        for was, parameter in zip(before, parameters, strict=True):
+            parameter.data.copy_(was + scale * (parameter.data - was))
+
+    def to_bfloat16(trainer: Any) -> None:
+        trainer.model.to(torch.bfloat16)
+
+    values = {"optim": "adamw_torch", "learning_rate": 0.01}
+    right = recorded(configured(**values), prepare=to_bfloat16)
+    assert "error" not in {finding.level for finding in own_findings(right)}
+    monkeypatch.setattr(torch.optim.AdamW, "step", wrong)
+    steps = recorded(configured(**values), prepare=to_bfloat16)
+    assert next(iter(own_findings(steps))).level == "error"
+
+
+def test_steps_that_bfloat16_cannot_show_are_not_called_explained(configured: Configured) -> None:
+    def to_bfloat16(trainer: Any) -> None:
+        trainer.model.to(torch.bfloat16)
+
+    values = {"optim": "adamw_torch", "learning_rate": 2e-4}
+    told = list(own_findings(recorded(configured(**values), steps=3, prepare=to_bfloat16)))
+    assert any("cannot be read" in finding.message and finding.level == "warning" for finding in told)
+
+
+def test_an_optimizer_of_another_library_is_not_taken_for_torch_s(configured: Configured) -> None:
+    def disguise(trainer: Any) -> None:
+        trainer.create_optimizer()
+        inner = trainer.optimizer
+        while hasattr(inner, "optimizer"):
+            inner = inner.optimizer
+        inner.__class__ = type("AdamW", (type(inner),), {"__module__": "bitsandbytes.optim.adamw"})
+
+    steps = recorded(configured(optim="adamw_torch", learning_rate=0.01), prepare=disguise)
+    (finding,) = own_findings(steps)
+    assert (finding.level, "bitsandbytes.optim.adamw.AdamW" in finding.message) == ("warning", True)
+
+
+def test_of_an_embedding_a_starts_at_zero_and_b_rests(configured: Configured) -> None:
+    report = audit(configured(lora_target_modules=["q_proj", "embed_tokens"]), steps=2)
+    messages = [finding.message for finding in report.findings]
+    assert any("lora_embedding_B got a gradient of 0 in the first step" in message for message in messages)
+    assert {finding.level for finding in report.findings} <= {"ok", "warning"}
+    assert "model.embed_tokens" in {change.module for change in report.changes}
