@@ -261,5 +261,7 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
         """Show the sample adapters."""
         self.workbench.open_samples()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.refill)
+    @on(RunTable.Resized)
+    def fit_names(self) -> None:
+        """Give the names the room that there is now."""
+        self.refill()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import JustifyMethod
 from rich.text import Text
+from textual.message import Message
 
 from lorabench.errors import LorabenchError
 from lorabench.screens.facts import dash, targets_text
@@ -61,6 +62,9 @@ TITLES = (
 class RunTable(RowTable):
     """Rows of a folder, filled in as their adapters are analysed."""
 
+    class Resized(Message):
+        """There is more or less room than the names were fitted into."""
+
     def __init__(self) -> None:
         super().__init__(id="runs", cursor_type="row", zebra_stripes=True)
         self.border_title = "runs and adapters"
@@ -68,7 +72,12 @@ class RunTable(RowTable):
         self.written: dict[Path, tuple[object, ...]] = {}  # by row, what its cells were written from
         self.titles: tuple[Title, ...] = TITLES
         self.name_width = 16
+        self._fitted: int | None = None
         self.summaries: dict[Path, Summary | LorabenchError] = {}
+
+    def on_resize(self) -> None:
+        if self._fitted not in (None, self.size.width):
+            self.post_message(self.Resized())
 
     def show(self, rows: Sequence[Row], total: int) -> None:
         """Show these rows: after reading, filtering, or a change of width."""
@@ -76,7 +85,8 @@ class RunTable(RowTable):
         look = self.titles, self.name_width
         self.titles = tuple(title for title in TITLES if self.app.size.width >= 100 or not title.wide)
         taken = sum(title.width + 2 for title in self.titles)
-        self.name_width = max(16, self.size.width - taken - 1)
+        self._fitted = self.size.width
+        self.name_width = max(16, self._fitted - taken - 1)
         self.shown = list(rows)
         if look != (self.titles, self.name_width) or not self._mended():
             self._write()
