@@ -23,8 +23,8 @@ EPSILON = 0.5
 class BaseFacts:
     """What is known of W once for all adapters: its singular values, the fit, and its TOP leading directions.
 
-    `left` has shape (out, k) and `right` (in, k), k = min(TOP, out, in), with orthonormal columns, rounded to
-    float32: what is kept on disk gives the same numbers as what was just computed.
+    `left` has shape (out, k) and `right` (in, k), with orthonormal columns, k = TOP or the rank of W where
+    that is lower; rounded to float32: what is kept on disk gives the same numbers as what was just computed.
     """
 
     shape: tuple[int, int]
@@ -84,10 +84,9 @@ class Update:
 
 def measure_base(weight: FloatArray, product: Float64Array, eigenvalues: Eigenvalues = on_cpu) -> BaseFacts:
     """Return what is known of W once for all adapters; `product` is its Gram matrix."""
-    values, vectors = leading(product, TOP)
-    sigma = np.sqrt(np.where(values > 0, values, np.inf))
+    vectors = _above_rounding(*leading(product, TOP), len(product))
     wide = _is_wide(weight)
-    others = times(weight.T if wide else weight, vectors) / sigma
+    others = np.linalg.qr(times(weight.T if wide else weight, vectors))[0]
     vectors, others = vectors.astype(np.float32), others.astype(np.float32)
     left, right = (vectors, others) if wide else (others, vectors)
     spectrum, fit = _spectrum(weight, product, eigenvalues)
@@ -109,10 +108,9 @@ def measure_merged(
     first = update.first_right()
     gain = float(np.linalg.norm(times(weight, first[:, None])))
     add_low_rank(product, x, y)
-    values, vectors = leading(product, TOP)
+    vectors = _above_rounding(*leading(product, TOP), len(product))
     if not wide:
-        moved = times(weight, vectors) + update.b @ (update.a @ vectors)
-        vectors = moved / np.sqrt(np.where(values > 0, values, np.inf))
+        vectors = np.linalg.qr(times(weight, vectors) + update.b @ (update.a @ vectors))[0]
     spectrum, fit = _spectrum(weight, product, eigenvalues, update)
     add_low_rank(product, x, -y)
     return Merged(
@@ -129,8 +127,11 @@ def count_intruders(weight: FloatArray, product: Float64Array, base: BaseFacts, 
 
     Intruder dimensions (Shuttleworth et al. 2024, algorithm 1): the largest |cos| with any left singular
     vector of W is below EPSILON. W's leading ones are at hand; what is left of a column may lie on one of the
-    others, which are computed only where neither its length nor Lanczos' bound says that it cannot.
+    others, which are computed only where neither its length nor Lanczos' bound says that it cannot. Where W
+    is zero there is nothing to intrude into: 0.
     """
+    if not base.left.shape[1]:
+        return 0
     unknown = []
     intruders = 0
     for column in vectors.T:
@@ -161,10 +162,13 @@ def _lies_on_none(weight: FloatArray, product: Float64Array, base: BaseFacts, ve
 def _left_vectors(weight: FloatArray, product: Float64Array) -> Float64Array:
     """Return all left singular vectors of W with a singular value above rounding, shape (out, n)."""
     values, vectors = np.linalg.eigh(product)
-    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
-    if _is_wide(weight):
-        return np.asarray(vectors[:, kept], dtype=np.float64)
-    return np.asarray(times(weight, vectors[:, kept]) / np.sqrt(values[kept]))
+    vectors = _above_rounding(values[::-1], vectors[:, ::-1], len(product))
+    return vectors if _is_wide(weight) else np.asarray(np.linalg.qr(times(weight, vectors))[0])
+
+
+def _above_rounding(values: Float64Array, vectors: Float64Array, n: int) -> Float64Array:
+    """Return the eigenvectors of a Gram matrix (n, n) whose eigenvalues, descending, are not rounding."""
+    return vectors[:, values > n * np.finfo(np.float64).eps * values[0]]
 
 
 def _is_wide(weight: FloatArray) -> bool:

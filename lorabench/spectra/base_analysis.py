@@ -18,6 +18,9 @@ from lorabench.spectra.model import LayerSpectrum
 from lorabench.spectra.weight import WeightSpectrum
 from lorabench.text import visible
 
+_OF_ONE_LAYER = (AdapterError, OSError, ValueError, MemoryError)
+"""What takes one layer away and no other; numpy's LinAlgError is a ValueError."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
@@ -111,7 +114,7 @@ class BaseAnalysis:
             update = Update(comparison.layer)
             merged = self.cache.merged(f"{self._key(weight)} {update.digest}")
             return replace(_with_base(comparison, facts, update), merged=merged)
-        except (AdapterError, OSError) as error:
+        except _OF_ONE_LAYER as error:
             return replace(comparison, problem=_reason(error))
 
     def _measured(self, comparison: Comparison, merged: bool) -> Comparison:
@@ -132,11 +135,12 @@ class BaseAnalysis:
                 self.cache.keep_merged(f"{key} {update.digest}", whole)
                 found = replace(found, merged=whole)
             return found
-        except (AdapterError, OSError) as error:
+        except _OF_ONE_LAYER as error:
             return replace(comparison, problem=_reason(error))
 
     def _key(self, weight: BaseWeight) -> str:
-        return f"{weight.identity} {weight.key} {weight.layer.shape}"
+        turned = " transposed" if weight.layer.transposed else ""
+        return f"{weight.identity} {weight.key} {weight.layer.shape}{turned}"
 
 
 def problems(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
@@ -150,5 +154,9 @@ def _with_base(comparison: Comparison, facts: BaseFacts, update: Update) -> Comp
     return replace(comparison, base=facts.spectrum(), share=share)
 
 
-def _reason(error: AdapterError | OSError) -> str:
-    return str(error) if isinstance(error, AdapterError) else f"It cannot be read: {visible(error)}."
+def _reason(error: Exception) -> str:
+    if isinstance(error, AdapterError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"It cannot be read: {visible(error)}."
+    return f"It cannot be computed: {visible(error) or type(error).__name__}."

@@ -21,7 +21,7 @@ from lorabench.spectra.model import PowerLaw
 
 Writer = Callable[[Path], None]
 
-VERSION = f"1-{TOP}"
+VERSION = f"2-{TOP}"
 """Changes when what is computed changes: entries of another version are not seen."""
 
 

@@ -73,7 +73,16 @@ def _merged_alpha(comparison: Comparison) -> Value:
 
 
 def _place(comparison: Comparison) -> Value:
-    return comparison.merged.place if comparison.merged and comparison.lora.spectral_norm > 0 else None
+    known = comparison.merged and comparison.lora.spectral_norm > 0 and not _is_zero(comparison)
+    return comparison.merged.place if comparison.merged and known else None
+
+
+def _intruders(comparison: Comparison) -> Value:
+    return comparison.merged.intruders if comparison.merged and not _is_zero(comparison) else None
+
+
+def _is_zero(comparison: Comparison) -> bool:
+    return comparison.base is not None and comparison.base.spectral_norm == 0
 
 
 def _written(alpha: Alpha | None) -> str:
@@ -141,7 +150,7 @@ BASE_COLUMNS: tuple[BaseColumn, ...] = (
         "intruders",
         "Intruder dimensions: of the 10 leading left singular vectors of W + ΔW, those whose |cos| with each "
         "of W's is below 0.5 (Shuttleworth et al. 2024).",
-        lambda c: c.merged.intruders if c.merged else None,
+        _intruders,
     ),
     BaseColumn(
         "share",

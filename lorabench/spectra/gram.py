@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lorabench.adapters.model import FloatArray
+from lorabench.errors import Malformed
 from lorabench.spectra.model import Float64Array
 
 _TILE = 1024
@@ -23,14 +24,21 @@ Eigenvalues = Callable[[Float64Array], Float64Array]
 
 
 def gram(weight: FloatArray) -> Float64Array:
-    """Return W·Wᵀ or WᵀW, whichever is smaller, shape (n, n), float64; W itself is converted tile by tile."""
+    """Return W·Wᵀ or WᵀW, whichever is smaller, shape (n, n), float64; W itself is converted tile by tile.
+
+    Raises:
+        Malformed: W is so large that the squares leave the range of float64.
+    """
     wide = weight if weight.shape[0] <= weight.shape[1] else weight.T
     product = np.zeros((len(wide), len(wide)))
     bands = [slice(first, min(first + _TILE, len(wide))) for first in range(0, len(wide), _TILE)]
     for start in range(0, wide.shape[1], _TILE):
         part = wide[:, start : start + _TILE].astype(np.float64)
-        for band in bands:
-            product[band, : band.stop] += part[band] @ part[: band.stop].T
+        with np.errstate(over="ignore", invalid="ignore"):
+            for band in bands:
+                product[band, : band.stop] += part[band] @ part[: band.stop].T
+    if not np.isfinite(np.trace(product)):
+        raise Malformed("The base weight's squared norm is too large for float64.")
     for band in bands:
         corner = product[band, band]
         corner[:] = np.tril(corner) + np.tril(corner, -1).T
