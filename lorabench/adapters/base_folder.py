@@ -1,4 +1,4 @@
-"""Find the base model's folder: by a path, in the Hugging Face cache, or on the hub."""
+"""Find the base model's folder: by a path, or in the Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ WEIGHTS = (
     "pytorch_model.bin",
 )
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_FETCHED = ["*.safetensors", "*.safetensors.index.json", "config.json"]
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
@@ -24,14 +23,26 @@ class BaseNotFound(AdapterError):
     """A base model whose weights are not here."""
 
 
+class BaseOnHub(BaseNotFound):
+    """A base model that is not here and may be on the hub, which may be asked."""
+
+    def __init__(self, name: str, revision: str) -> None:
+        super().__init__(
+            f"The base model {visible(name)} is not on this machine.",
+            "`lorabench base` fetches what the adapter updates of it, or takes its folder with --base.",
+        )
+        self.name = name
+        self.revision = revision
+
+
 def find_base(name: str, beside: Path | None = None, revision: str = "main") -> Path:
     """Return the folder with the weights of the base model that an adapter calls `name`.
 
     Tried in turn: a folder of that name; one seen from a folder above `beside`, the adapter's own (adapters
-    name what lay below the folder that they were trained in); the Hugging Face cache; and, unless
-    HF_HUB_OFFLINE is set, the hub, from which safetensors are fetched into that cache.
+    name what lay below the folder that they were trained in); the Hugging Face cache. Nothing is fetched.
 
     Raises:
+        BaseOnHub: it is a name on the hub, and HF_HUB_OFFLINE is not set.
         BaseNotFound: nothing of that name, or nothing with weights in it.
     """
     given = Path(name).expanduser()
@@ -49,11 +60,16 @@ def find_base(name: str, beside: Path | None = None, revision: str = "main") -> 
     cached = _in_cache(name, revision)
     if cached is not None:
         return cached
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+    if is_offline():
         raise BaseNotFound(
             f"The base model {visible(name)} is no folder and not in the cache; HF_HUB_OFFLINE is set.", hint
         )
-    return _fetched(name, revision, hint)
+    raise BaseOnHub(name, revision)
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
 
 
 def weights_of(folder: Path) -> Path | None:
@@ -85,16 +101,3 @@ def _in_cache(name: str, revision: str) -> Path | None:
     others = sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
     places = [snapshots / named, *(others if revision == "main" else ())]
     return next((place for place in places if weights_of(place) is not None), None)
-
-
-def _fetched(name: str, revision: str, hint: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_FETCHED, etag_timeout=5.0))
-    except (OSError, ValueError) as error:
-        reason = visible(str(error).strip().partition("\n")[0])
-        raise BaseNotFound(f"The base model {visible(name)} cannot be had: {reason}", hint) from error
-    if weights_of(folder) is None:
-        raise BaseNotFound(f"The base model {visible(name)} has no safetensors on the hub.", hint)
-    return folder

@@ -86,6 +86,10 @@ class BaseModel:
         inner = mapping(self.config.get("text_config"))
         return self.config.get("tie_word_embeddings", inner.get("tie_word_embeddings")) is not False
 
+    def shard(self, name: str) -> Path:
+        """Return the file of a tensor, which may be missing."""
+        return self._of[name]
+
     def tensor(self, name: str) -> Tensor:
         """Return a tensor, known by its header.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lorabench.adapters.base_model import open_base
+from lorabench.adapters.base_fetch import fetch_base
 from lorabench.adapters.open import open_adapter
 from lorabench.cli.output import Field, Page, emit
 from lorabench.spectra.base_analysis import BaseAnalysis, problems
@@ -29,7 +29,8 @@ def base(path: Path, folder: Path | None, *, merged: bool, style: str, output: P
         LorabenchError: the adapter or the base model cannot be read.
     """
     adapter = open_adapter(path)
-    analysis = BaseAnalysis(adapter, open_base(adapter, folder), eigenvalues=best_eigenvalues())
+    model = fetch_base(adapter, folder, _say)
+    analysis = BaseAnalysis(adapter, model, eigenvalues=best_eigenvalues())
     analysis.look_up()
     whole = _run(analysis, merged)
     if style == "json":
@@ -42,6 +43,10 @@ def base(path: Path, folder: Path | None, *, merged: bool, style: str, output: P
     if not whole:
         sys.stderr.write("stopped: what is done is shown and kept; the same command goes on from there\n")
     return 0 if whole else 130
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _run(analysis: BaseAnalysis, merged: bool) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from lorabench.adapters.base_folder import find_base
+from lorabench.adapters.base_fetch import fetch_base
+from lorabench.adapters.base_folder import BaseOnHub, find_base
 from lorabench.adapters.base_model import open_base
 from lorabench.adapters.open import open_adapter
 from lorabench.errors import AdapterError
@@ -75,34 +77,67 @@ def test_the_cache_is_where_the_environment_says(
     assert find_base("org/model") == tmp_path / below / "hub/models--org--model/snapshots/aaa"
 
 
-def test_online_the_hub_is_asked_for_safetensors(
-    tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    asked = {}
-
-    def download(name: str, **options: object) -> str:
-        asked[name] = options
-        return str(write_base(tmp_path / "fetched", WEIGHTS))
-
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert find_base("org/other", revision="v1") == tmp_path / "fetched"
-    assert asked["org/other"]["revision"] == "v1"
-    assert "*.bin" not in asked["org/other"]["allow_patterns"]
-
-
-def test_a_hub_that_does_not_answer_is_a_sentence(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    def download(name: str, **_: object) -> str:
-        raise OSError("no route to host\nmore")
-
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    with pytest.raises(AdapterError, match=r"org/other cannot be had: no route to host Give its folder"):
+def test_finding_alone_fetches_nothing(hub: Path, online: list[list[str]]) -> None:
+    with pytest.raises(BaseOnHub, match=r"org/other is not on this machine\. `lorabench base` fetches"):
         find_base("org/other")
+    assert online == []
+
+
+@pytest.fixture
+def online(tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The patterns of what the hub was asked for; it has org/other in three shards, org/small in one file."""
+    import huggingface_hub
+
+    asked: list[list[str]] = []
+    weights = {f"layers.{n}.q_proj.weight": weight(8, 8, n) for n in range(3)}
+    there = {
+        "org/other": write_base(tmp_path / "there", weights, shards=3),
+        "org/small": write_base(tmp_path / "small", weights),
+    }
+
+    def download(name: str, *, revision: str, allow_patterns: list[str], **_: object) -> str:
+        asked.append(allow_patterns)
+        if name not in there:
+            raise OSError("no route to host\nmore")
+        place = hub.parent.parent / f"models--{name.replace('/', '--')}" / "snapshots" / "commit"
+        place.mkdir(parents=True, exist_ok=True)
+        for file in there[name].iterdir():
+            if any(file.match(pattern) for pattern in allow_patterns):
+                shutil.copy(file, place)
+        return str(place)
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return asked
+
+
+def test_only_the_shards_that_the_adapter_updates_are_fetched_and_it_is_said(
+    tmp_path: Path, online: list[list[str]]
+) -> None:
+    adapter = open_adapter(write_adapter(tmp_path / "a", {"layers.1.q_proj": (8, 8)}, "org/other"))
+    said: list[str] = []
+    base = fetch_base(adapter, None, said.append)
+    shard = "model-00002-of-00003.safetensors"
+    assert online == [["*.safetensors.index.json", "config.json"], [shard]]
+    assert said[1] == f"fetching from the hub org/other: {shard}"
+    assert base.values("layers.1.q_proj.weight") == pytest.approx(weight(8, 8, 1))
+    wider = {f"layers.{n}.q_proj": (8, 8) for n in range(2)}
+    fetch_base(open_adapter(write_adapter(tmp_path / "b", wider, "org/other")), None, said.append)
+    assert online[2:] == [["model-00001-of-00003.safetensors"]]
+    assert len(said) == 3
+
+
+def test_a_model_of_one_file_is_fetched_whole(tmp_path: Path, online: list[list[str]]) -> None:
+    adapter = open_adapter(write_adapter(tmp_path / "a", {"layers.1.q_proj": (8, 8)}, "org/small"))
+    base = fetch_base(adapter, None, lambda _: None)
+    assert online[1:] == [["*.safetensors"]]
+    assert base.values("layers.1.q_proj.weight") == pytest.approx(weight(8, 8, 1))
+
+
+def test_a_hub_that_does_not_answer_is_a_sentence(tmp_path: Path, online: list[list[str]]) -> None:
+    adapter = open_adapter(write_adapter(tmp_path / "a", {"q_proj": (8, 8)}, "org/nowhere"))
+    with pytest.raises(AdapterError, match=r"org/nowhere cannot be had: no route to host Give its folder"):
+        fetch_base(adapter, None, lambda _: None)
 
 
 def test_what_is_not_there_says_where_it_was_looked_for(hub: Path, tmp_path: Path) -> None:

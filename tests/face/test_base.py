@@ -178,6 +178,25 @@ async def test_a_base_that_is_not_there_is_asked_for_and_named_with_b(
         assert app.screen.query_one(ContentSwitcher).current == "base-table"
 
 
+async def test_a_base_on_the_hub_is_not_fetched_by_itself(
+    workbench: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked: list[object] = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *call, **_: asked.append(call))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    app = workbench(tmp_path)
+    async with base_of(
+        app, write_adapter(tmp_path / "style", MODULES, "org/base"), until_state="failed"
+    ) as pilot:
+        await until(
+            pilot, lambda: "org/base is not on this machine. `lorabench base` fetches" in text_of(app)
+        )
+    assert asked == []
+
+
 async def test_another_adapter_takes_its_place(
     workbench: Make, adapter: Path, base: Path, tmp_path: Path
 ) -> None:
