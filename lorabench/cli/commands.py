@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 import lorabench
+from lorabench.cli.options import CsvOption, JsonOption, OutputOption, PathArgument
+from lorabench.cli.run_commands import audit_command, check_command, new_command
 from lorabench.cli.train_command import stop_command, train_command, watch_command
 
 app = typer.Typer(
@@ -27,18 +29,6 @@ app = typer.Typer(
     lorabench train RUN_YAML     train it, and follow it
     """,
 )
-
-PathArgument = Annotated[
-    Path, typer.Argument(metavar="PATH", help="An adapter's folder, or its weights file.", show_default=False)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Write CSV.")]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", help="Write to this file; .json and .csv choose the format.", show_default=False
-    ),
-]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -219,91 +209,12 @@ def base_command(
     raise typer.Exit(base(path, base_folder, merged=merged, style=style, output=output))
 
 
-@app.command("new")
-def new_command(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="The run's folder.", show_default=False)
-    ] = None,
-    preset: Annotated[str, typer.Option(help="What to begin with: style, qlora, all-linear.")] = "style",
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="The base model: a folder or a hub name.", show_default="demo"),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="A file, a folder or a hub name.", show_default="demo"),
-    ] = None,
-    fields: Annotated[bool, typer.Option("--fields", help="List the fields that it can have.")] = False,
-) -> None:
-    """Write the run.yaml of a new run, in TRL's own format.
-
-    As it is written it trains the demo model on the demo data.
-
-    \b
-    Example: lorabench new my-run
-             lorabench new my-run --preset qlora --model Qwen/Qwen2.5-7B
-             lorabench new --fields
-    """
-    from lorabench.cli.new import list_fields, new
-    from lorabench.cli.output import Page, emit
-
-    if fields == (folder is not None):
-        raise typer.BadParameter("name a folder, or ask for --fields.", param_hint="FOLDER")
-    emit(list_fields(Page.to(None)) if folder is None else new(folder, preset, model, data), None)
-
-
-@app.command("check")
-def check_command(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False),
-    ],
-    advice: Annotated[bool, typer.Option("--advice", help="Add advice, each with its source.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Say whether a configuration will train, before it starts.
-
-    Modules that match, trainable share, steps, data, loss mask, memory, resuming,
-    serving. The exit status is 1 when a finding is an error.
-
-    \b
-    Example: lorabench check my-run
-             lorabench check my-run/run.yaml --advice --json | jq .findings
-    """
-    from lorabench.cli.check import check
-
-    raise typer.Exit(check(path, advice=advice, json=json))
-
-
+app.command("new")(new_command)
+app.command("check")(check_command)
 app.command("train")(train_command)
 app.command("watch")(watch_command)
 app.command("stop")(stop_command)
-
-
-@app.command("audit")
-def audit_command(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False),
-    ],
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each kind.")] = 3,
-    every_tensor: Annotated[bool, typer.Option("--all", help="List every tensor.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Say whether the change applied to the weights is the one asked for.
-
-    Builds the run as configured and takes a few steps, under plain SGD and under its
-    own optimizer; nothing is saved. Compares parameters before and after each step
-    with the gradient that the optimizer used. The exit status is 1 when a finding is
-    an error.
-
-    \b
-    Example: lorabench audit my-run
-             lorabench audit my-run/run.yaml --steps 5 --json | jq .findings
-    """
-    from lorabench.cli.audit import audit
-
-    raise typer.Exit(audit(path, steps=steps, every_tensor=every_tensor, json=json))
+app.command("audit")(audit_command)
 
 
 @app.command("serve-check")
