@@ -17,18 +17,22 @@ FEWEST = 4
 """Fisher's interval has a width of 1/√(n − 3)."""
 _Z = 1.6448536269514722
 """95 % quantile of the normal distribution: the interval is of 90 %, as everywhere."""
+_ROUNDING = 1e-12
+"""What differs by less, relatively, is the same number computed twice."""
 DECIDED: frozenset[VerdictWord] = frozenset({"well-formed", "heavy-tailed", "random-like"})
 
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
-    """A correlation coefficient and its 90 % interval."""
+    """A correlation coefficient and its 90 % interval, which ±1 has none of: Fisher's would be a point."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:+.2f}"
         return f"{self.value:+.2f} {written_interval(self.low, self.high)}"
 
 
@@ -128,14 +132,18 @@ def spearman(x: Float64Array, y: Float64Array) -> Coefficient | None:
 
 
 def _coefficient(x: Float64Array, y: Float64Array, factor: float | None) -> Coefficient | None:
-    if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < FEWEST or _are_equal(x) or _are_equal(y):
         return None
     value = float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
-    if abs(value) > 1 - 1e-12:
-        return Coefficient(value, value, value)
+    if abs(value) > 1 - _ROUNDING:
+        return Coefficient(math.copysign(1, value), None, None)
     spread = 1 + value**2 / 2 if factor is None else factor
     half = _Z * math.sqrt(spread / (len(x) - 3))
     return Coefficient(value, math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half))
+
+
+def _are_equal(values: Float64Array) -> bool:
+    return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max())
 
 
 def _ranks(values: Float64Array) -> Float64Array:

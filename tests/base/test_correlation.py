@@ -57,7 +57,21 @@ def test_order_alone_counts_for_spearman() -> None:
     x = np.arange(1.0, 12)
     found = spearman(x, np.exp(x))
     assert found is not None
-    assert (found.value, found.low, found.high) == (1, 1, 1)
+    assert found.value == 1
+
+
+def test_plus_and_minus_one_have_no_interval() -> None:
+    x = np.array([1.0, 2, 3, 5])
+    for found, value in ((spearman(x, x**3), 1), (pearson(x, -0.1 * x), -1)):
+        assert found is not None
+        assert (found.value, found.low, found.high) == (value, None, None)
+        assert str(found) == f"{value:+.2f}"
+
+
+def test_values_that_differ_by_rounding_alone_are_equal() -> None:
+    x = np.full(8, 2.3) * (1 + np.arange(8) * 2.0**-52)
+    assert np.ptp(x) > 0
+    assert pearson(x, np.arange(8.0)) is None
 
 
 def test_the_demo_adapter_is_correlated_over_decided_layers_over_all_and_by_type(
