@@ -14,7 +14,7 @@ from lorabench.runs.device import Device
 from lorabench.spectra.base_analysis import BaseAnalysis
 from lorabench.spectra.base_cache import BaseCache
 from lorabench.spectra.gram import on_cpu
-from lorabench.training.eigenvalues import ROOM, best_eigenvalues, on_gpu
+from lorabench.training.eigenvalues import SPARE, best_eigenvalues, on_gpu, room_for
 
 
 def gram(size: int) -> np.ndarray:
@@ -28,29 +28,57 @@ def test_torch_s_eigenvalues_are_numpy_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "cuda", "chosen"),
+    ("device", "cuda"),
     [
-        (None, True, on_cpu),
-        (Device("GPU", 0, 2 * ROOM), True, on_gpu),
-        (Device("GPU", 0, 2 * ROOM), False, on_cpu),  # a CPU build of torch beside a GPU
-        (Device("GPU", 10 * ROOM, 10 * ROOM + ROOM // 2), True, on_cpu),  # a training fills it
-        (Device("GPU", None, None), True, on_cpu),
+        (None, True),
+        (Device("GPU", 0, 2 * SPARE), False),  # a CPU build of torch beside a GPU
+        (Device("GPU", 10 * SPARE, 10 * SPARE + SPARE // 2), True),  # a training fills it
+        (Device("GPU", None, None), True),
     ],
 )
-def test_a_gpu_is_used_where_it_has_room(
-    monkeypatch: pytest.MonkeyPatch, device: Device | None, cuda: bool, chosen: object
+def test_without_a_gpu_to_spare_the_cpu_does_it(
+    monkeypatch: pytest.MonkeyPatch, device: Device | None, cuda: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    assert best_eigenvalues(lambda: device) is chosen
+    assert best_eigenvalues(lambda: device) is on_cpu
 
 
-def test_memory_that_runs_out_in_the_meantime_leaves_it_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+def test_a_gpu_does_what_it_has_room_for_at_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
 
-    monkeypatch.setattr(torch.linalg, "eigvalsh", full)
+    def noted(matrix: np.ndarray) -> np.ndarray:
+        done.append(len(matrix))
+        return np.zeros(len(matrix))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("lorabench.training.eigenvalues.on_gpu", noted)
+    assert room_for(8192) == 2**30 + 4 * 8 * 8192**2
+    used = [0]
+    find = best_eigenvalues(lambda: Device("GPU", used[0], room_for(80)))
+    find(gram(80))
+    assert find(gram(81)) == pytest.approx(np.linalg.eigvalsh(gram(81)), rel=1e-12)
+    used[0] = 1
+    find(gram(80))
+    assert done == [80]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("cusolver error: CUSOLVER_STATUS_FAILED")],
+    ids=["memory", "cusolver"],
+)
+def test_a_gpu_that_fails_leaves_it_to_the_cpu_and_gives_its_memory_back(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(_: object) -> None:
+        raise error
+
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.linalg, "eigvalsh", failing)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     matrix = gram(12)
     assert on_gpu(matrix, "cpu") == pytest.approx(np.linalg.eigvalsh(matrix), rel=1e-12)
+    assert emptied == [True]
 
 
 def test_the_comparison_with_a_base_asks_what_it_was_given(samples: Path, tmp_path: Path) -> None:
