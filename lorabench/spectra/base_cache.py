@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -95,7 +96,7 @@ class BaseCache:
         return self.folder / digest[:2] / f"{digest[2:34]}.{kind}"
 
     def _keep(self, path: Path, write: Writer) -> None:
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+        draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:

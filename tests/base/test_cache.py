@@ -162,6 +162,32 @@ def test_no_draft_is_left_behind(adapter: Path, cache: Path, compare: Compare) -
     assert {path.suffix for path in cache.rglob("*") if path.is_file()} == {".weight", ".merged"}
 
 
+def test_two_that_keep_the_same_entry_write_drafts_of_their_own(tmp_path: Path) -> None:
+    cache, drafts = BaseCache(tmp_path), []
+
+    def write(draft: Path) -> None:
+        drafts.append(draft)
+        draft.write_text("outer")
+        if len(drafts) == 1:
+            cache._keep(tmp_path / "entry", write)
+
+    cache._keep(tmp_path / "entry", write)
+    assert cache.failure == ""
+    assert len(set(drafts)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["entry"]
+
+
+def test_a_square_weight_that_is_read_the_other_way_round_is_another(
+    tmp_path: Path, compare: Compare, readings: list[str]
+) -> None:
+    module = {"h.0.attn.c_proj": (32, 32)}
+    base = write_base(tmp_path / "base", {"h.0.attn.c_proj.weight": weight(32, 32)})
+    (turned,) = compare(write_adapter(tmp_path / "a", module, base, fan_in_fan_out=True)).comparisons
+    (straight,) = compare(write_adapter(tmp_path / "b", module, base)).comparisons
+    assert len(readings) == 2
+    assert turned.share != pytest.approx(straight.share, rel=0.01)
+
+
 def test_the_folder_is_the_users_cache_unless_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / "cache" / "base"
     assert BaseCache().folder == tmp_path / "cache" / "base"
