@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _FUSED: Mapping[str, tuple[tuple[str, ...], ...]] = {
 _MIXTRAL = "block_sparse_moe"
 """What Mixtral's files call the module that transformers 5 calls mlp."""
 _INTERLEAVED = ("query_key_value", "c_attn", "Wqkv")
+_WRAPPERS = ("base_model", "model")
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings", "shared")
 _QUANTISED = {
     ".qweight": "in four or fewer bits (GPTQ or AWQ)",
@@ -102,7 +103,7 @@ def find_weight(layer: LoraLayer, base: BaseModel) -> BaseWeight:
     """Return the base weight that a layer updates.
 
     PEFT names modules from the model that was trained; files are often saved from within it, or around it.
-    So what stands before may differ, up to the number of the layer.
+    So what stands before may differ, up to the number of the layer; the weight's note says so.
 
     Raises:
         NotFound: no tensor, or several, of that name; says which.
@@ -110,10 +111,11 @@ def find_weight(layer: LoraLayer, base: BaseModel) -> BaseWeight:
     """
     module = layer.module.replace(".base_layer", "")
     for name in (module, module.replace(".mlp.", f".{_MIXTRAL}.")):
-        for tail in _tails(path_parts(name)):
+        parts = path_parts(name)
+        for tail in _tails(parts):
             found = _ending_in(tail, layer, base)
             if len(found) == 1:
-                return found[0]
+                return _noted(found[0], parts, tail)
             if found:
                 places = ", ".join(visible(weight.key) for weight in found[:3])
                 raise NotFound(f"The base model has {visible('.'.join(tail))} in several places: {places}.")
@@ -121,6 +123,26 @@ def find_weight(layer: LoraLayer, base: BaseModel) -> BaseWeight:
     if tied is None:
         raise NotFound(f"The base model has no {visible(module)}.")
     return tied
+
+
+def _noted(weight: BaseWeight, parts: list[str], tail: list[str]) -> BaseWeight:
+    """Say in the note where another module stands before than in the adapter: it may be another tower's."""
+    owner = ".".join(tail[:-1])
+    name = weight.tensors[0].removesuffix(".weight")
+    theirs = name.rpartition(f"{owner}.")[0] if owner else name.rpartition(".")[0]
+    prefixes = [_beyond_wrappers(each) for each in (theirs.split("."), parts[: len(parts) - len(tail)])]
+    if prefixes[0] == prefixes[1]:
+        return weight
+    said = "prefix {}, the adapter's {}".format(*(visible(each or "none") for each in prefixes))
+    return replace(weight, note=f"{weight.note}; {said}" if weight.note else said)
+
+
+def _beyond_wrappers(prefix: list[str]) -> str:
+    """Return a prefix without what PEFT and transformers wrap models in, under which all models are saved."""
+    named = [part for part in prefix if part]
+    while named and named[0] in _WRAPPERS:
+        named = named[1:]
+    return ".".join(named)
 
 
 def _tails(parts: list[str]) -> Iterator[list[str]]:

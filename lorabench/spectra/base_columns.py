@@ -110,6 +110,13 @@ BASE_COLUMNS: tuple[BaseColumn, ...] = (
         numeric=False,
     ),
     BaseColumn(
+        "note",
+        "note",
+        "How it was found: part of a fused one, tied, or under another prefix than the adapter's.",
+        lambda c: (c.weight.note or None) if c.weight else None,
+        numeric=False,
+    ),
+    BaseColumn(
         "shape",
         "shape",
         "out × in.",

@@ -71,6 +71,14 @@ def test_json_and_csv_hold_every_number(tmp_path: Path, base: Path, run: Run) ->
     assert told["layers"][5]["base_alpha"] is None
 
 
+def test_a_weight_under_another_prefix_is_noted_in_json(tmp_path: Path, run: Run) -> None:
+    module = "layers.0.self_attn.q_proj"
+    base = write_base(tmp_path / "base", {f"vision_tower.{module}.weight": weight(48, 32)})
+    adapter = write_adapter(tmp_path / "adapter", {f"model.{module}": (48, 32)}, base)
+    (layer,) = json.loads(run(adapter, "--json").stdout)["layers"]
+    assert layer["note"] == "prefix vision_tower, the adapter's none"
+
+
 def test_the_output_goes_to_a_file_whose_ending_chooses_the_format(
     tmp_path: Path, base: Path, run: Run
 ) -> None:

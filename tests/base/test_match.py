@@ -44,6 +44,33 @@ def test_what_stands_before_the_layers_may_differ(tmp_path: Path, module: str, s
     np.testing.assert_array_equal(values, w)
 
 
+@pytest.mark.parametrize(
+    ("module", "stored", "note"),
+    [
+        (Q, "vision_tower.layers.3.self_attn.q_proj", "prefix vision_tower, the adapter's none"),
+        (
+            f"text_model.{Q}",
+            f"vision_tower.{Q}",
+            "prefix vision_tower, the adapter's text_model",
+        ),
+        ("transformer.h.3.attn.q_proj", "h.3.attn.q_proj", "prefix none, the adapter's transformer"),
+        ("a.lm_head", "b.lm_head", "prefix b, the adapter's a"),
+        (
+            f"a.{Q}",
+            f"b.{Q.replace('q_proj', 'qkv_proj')}",
+            "rows of qkv_proj; prefix b, the adapter's a",
+        ),
+        (Q, Q, ""),
+        (Q, "layers.3.self_attn.q_proj", ""),
+        ("layers.3.self_attn.q_proj", Q, ""),
+    ],
+)
+def test_a_weight_under_another_prefix_is_noted(tmp_path: Path, module: str, stored: str, note: str) -> None:
+    rows = 24 if "qkv" in stored else 8
+    found, _ = read_one(tmp_path, module, (8, 8), {f"{stored}.weight": weight(rows, 8)})
+    assert found.note == note
+
+
 def test_a_module_that_is_there_twice_is_not_guessed(tmp_path: Path) -> None:
     tensors = {f"{tower}.layers.3.self_attn.q_proj.weight": weight(8, 8) for tower in ("text", "vision")}
     with pytest.raises(AdapterError, match=r"several places: text\.layers.*, vision\.layers"):
