@@ -40,7 +40,7 @@ def times_of(paths: Iterable[Path]) -> dict[Path, int | None]:
 
 def _time_of(path: Path) -> int | None:
     try:
-        return os.stat(path).st_mtime_ns
+        return path.stat().st_mtime_ns
     except OSError:
         return None
 
