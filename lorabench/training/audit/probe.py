@@ -146,6 +146,12 @@ def module_changes(model: Any, steps: Sequence[Step]) -> Iterator[ModuleChange]:
 
 
 def _scaling_findings(checks: Sequence[ScalingCheck]) -> Iterator[Finding]:
+    if not checks:
+        message = "LoRA's scaling was not checked: no adapted layer has a weight that takes a gradient."
+        yield Finding(
+            CHECK, "advice", message, "Layers in 4 or 8 bits, and other layers than Linear, have none."
+        )
+        return
     wrong = [check for check in checks if max(check.error_a, check.error_b) > check.tolerance]
     if wrong:
         one = wrong[0]
@@ -154,7 +160,7 @@ def _scaling_findings(checks: Sequence[ScalingCheck]) -> Iterator[Finding]:
             f"{max(one.error_a, one.error_b):.2g} of their size is off."
         )
         yield Finding(CHECK, "error", message)
-    elif checks:
+    else:
         worst = max(max(check.error_a, check.error_b) for check in checks)
         scalings = ", ".join(f"{value:.4g}" for value in sorted({check.scaling for check in checks}))
         message = f"LoRA's scaling {scalings} stands in the gradients, once, to within {worst:.1g}."

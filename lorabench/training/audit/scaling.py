@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from lorabench.training.audit.judge import short_name
 from lorabench.training.audit.report import ScalingCheck
 
-_MODULES = 3
 _ROUNDINGS = 8
 _FLOOR = 1e-5
 """Sums of some hundred products in float32, in another order."""
@@ -30,7 +29,7 @@ def scaling_checks(trainer: Any) -> list[ScalingCheck]:
     are passed over; the result is empty where all are such.
     """
     layers = list(_linear_layers(trainer.model))
-    chosen = [layers[i] for i in sorted({0, len(layers) // 2, len(layers) - 1})][:_MODULES] if layers else []
+    chosen = [layers[i] for i in sorted({0, len(layers) // 2, len(layers) - 1})] if layers else []
     if not chosen:
         return []
     inputs = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))

@@ -398,3 +398,9 @@ def test_of_an_embedding_a_starts_at_zero_and_b_rests(configured: Configured) ->
     assert any("lora_embedding_B got a gradient of 0 in the first step" in message for message in messages)
     assert {finding.level for finding in report.findings} <= {"ok", "warning"}
     assert "model.embed_tokens" in {change.module for change in report.changes}
+
+
+def test_an_audit_that_cannot_check_the_scaling_says_so(configured: Configured) -> None:
+    report = audit(configured(lora_target_modules=["embed_tokens", "lm_head_that_is_tied"]), steps=1)
+    assert report.scaling == ()
+    assert any("scaling was not checked" in finding.message for finding in report.findings)
