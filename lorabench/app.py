@@ -256,8 +256,12 @@ class LorabenchApp(TerminalApp):
         self.show_error(error, "not started")
 
     def action_show(self, mode: str) -> None:
-        """Switch to a screen."""
-        self.switch_mode(mode)
+        """Switch to a screen; to the configuration of the run that is watched where none is open."""
+        watched = None if self.run_folder is None else self.run_folder / RUN_FILE
+        if mode == "config" and self.config_file is None and watched is not None and watched.is_file():
+            self.open_config(watched)
+        else:
+            self.switch_mode(mode)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)

@@ -25,7 +25,7 @@ from lorabench.widgets.finding_list import FindingList
 from lorabench.widgets.yaml_area import YamlArea
 
 NOTHING_OPEN = (
-    "No configuration is open. On the Bench (1), enter on a run opens its run.yaml, and n makes a new run."
+    "No configuration is open. On the Bench (1), 2 on a run opens its run.yaml, and n makes a new run."
 )
 
 
