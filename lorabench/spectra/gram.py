@@ -14,6 +14,7 @@ import numpy as np
 from lorabench.adapters.model import FloatArray
 from lorabench.errors import Malformed
 from lorabench.spectra.model import Float64Array
+from lorabench.spectra.two_stage import SMALLEST, reduce_in_place
 
 _TILE = 1024
 """Rows or columns that are converted to float64, multiplied or added to at a time."""
@@ -39,11 +40,17 @@ def gram(weight: FloatArray) -> Float64Array:
                 product[band, : band.stop] += part[band] @ part[: band.stop].T
     if not np.isfinite(np.trace(product)):
         raise Malformed("The base weight's squared norm is too large for float64.")
-    for band in bands:
-        corner = product[band, band]
-        corner[:] = np.tril(corner) + np.tril(corner, -1).T
-        product[: band.start, band] = product[band, : band.start].T
+    _mirror_lower(product)
     return product
+
+
+def _mirror_lower(matrix: Float64Array) -> None:
+    """Make a square matrix symmetric by what stands on and below its diagonal."""
+    for first in range(0, len(matrix), _TILE):
+        band = slice(first, first + _TILE)
+        corner = matrix[band, band]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+        matrix[:first, band] = matrix[band, :first].T
 
 
 def add_low_rank(product: Float64Array, left: Float64Array, right: Float64Array) -> None:
@@ -55,7 +62,19 @@ def add_low_rank(product: Float64Array, left: Float64Array, right: Float64Array)
 
 
 def on_cpu(matrix: Float64Array) -> Float64Array:
-    """Return the eigenvalues of a symmetric matrix (n, n), float64, ascending, by all cores that BLAS has."""
+    """Return the eigenvalues of a symmetric matrix (n, n), float64, ascending, by all cores that BLAS has.
+
+    A large matrix is worked on in its own memory, and is again what it was on return.
+    """
+    if len(matrix) >= SMALLEST:
+        diagonal = matrix.diagonal().copy()
+        try:
+            values = reduce_in_place(matrix)
+        finally:
+            np.fill_diagonal(matrix, diagonal)
+            _mirror_lower(matrix)
+        if values is not None:
+            return values
     return np.asarray(np.linalg.eigvalsh(matrix), dtype=np.float64)
 
 
