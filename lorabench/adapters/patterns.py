@@ -1,4 +1,4 @@
-"""The regular expressions of rank_pattern and alpha_pattern, matched as PEFT does, in bounded time."""
+"""Regular expressions that anyone may have written, matched as PEFT does, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from lorabench.text import visible
+from lorabench.text import shorten, visible
 
 _SECONDS = 1.0
 _PLAIN_TRIALS = 1_000_000  # half a second
@@ -22,6 +23,16 @@ patterns, modules = json.load(sys.stdin)
 compiled = [(pattern, re.compile(rf"(.*\.)?({pattern})$")) for pattern in patterns]
 json.dump({module: next((p for p, c in compiled if c.match(module)), None) for module in modules}, sys.stdout)
 """
+# As PEFT does it: each anew for each name, through re's cache, which many expressions overflow.
+_TRIER = r"""
+import json, re, sys
+expressions, names = json.load(sys.stdin)
+for name in names:
+    for number, (expression, whole) in enumerate(expressions):
+        print(number, flush=True)
+        (re.fullmatch if whole else re.match)(expression, name)
+"""
+_LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))\n"
 
 
 class PatternMatcher:
@@ -48,17 +59,64 @@ class PatternMatcher:
             self._left = max(0.0, self._left - (time.monotonic() - begun))
 
 
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A regular expression as PEFT makes it of a `pattern` in `field`; it has to match a name's beginning.
+
+    A `whole` one has to match the name as a whole.
+    """
+
+    field: str
+    pattern: str
+    text: str
+    whole: bool = False
+
+
+def why_not(expressions: Sequence[Expression], names: Sequence[str]) -> str:
+    """Say why PEFT must not be asked which of these names match; "" where a second suffices to try them."""
+    if len(expressions) * len(names) <= _PLAIN_TRIALS:
+        expressions = [each for each in expressions if not _PLAIN.fullmatch(each.pattern)]
+    if not expressions:
+        return ""
+    pairs = [(expression.text, expression.whole) for expression in expressions]
+    try:
+        done = _child(_TRIER, [pairs, names], _SECONDS)
+    except subprocess.TimeoutExpired as expired:
+        reached = (expired.stdout or b"0").split()[-1]
+        why = f"takes longer than {_SECONDS:.0f} s to match with this model's modules"
+    else:
+        if done.returncode == 0:
+            return ""
+        reached = (done.stdout or b"0").split()[-1]
+        why = f"is no regular expression that can be matched ({_last_words(done)})"
+    culprit = expressions[int(reached)]
+    return f"{culprit.field}: {shorten(visible(culprit.pattern), 60)} {why}."
+
+
 def _match_in_a_child(
     patterns: Sequence[str], modules: Sequence[str], seconds: float
 ) -> tuple[dict[str, str], str]:
-    command = [sys.executable, "-I", "-S", "-c", _MATCHER]
+    done = _child(_MATCHER, [patterns, modules], seconds)
+    if done.returncode != 0:
+        return {}, _last_words(done)
+    return {module: pattern for module, pattern in json.loads(done.stdout).items() if pattern is not None}, ""
+
+
+def _child(program: str, told: object, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a program with memory for expressions of a sane size.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+    """
+    command = [sys.executable, "-I", "-S", "-c", _LIMITED + program]
     if seconds <= 0:
         raise subprocess.TimeoutExpired(command, seconds)
-    text = json.dumps([patterns, modules])
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds)
-    if done.returncode != 0:
-        return {}, visible(done.stderr.strip().rpartition("\n")[2] or "a regular expression is not valid")
-    return {module: pattern for module, pattern in json.loads(done.stdout).items() if pattern is not None}, ""
+    return subprocess.run(command, input=json.dumps(told).encode(), capture_output=True, timeout=seconds)
+
+
+def _last_words(done: subprocess.CompletedProcess[bytes]) -> str:
+    words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return shorten(visible(words or "a regular expression is not valid"), 160)
 
 
 def _match_plain(patterns: Sequence[str], modules: Sequence[str]) -> dict[str, str]:

@@ -32,6 +32,8 @@ def coverage_findings(config: RunConfig) -> list[Finding]:
     model = described(config) if config.get("use_peft") else None
     if model is None:
         return []
+    if not model.asked:
+        return [Finding(CHECK, "error", model.problem)]
     findings = list(_targets(config, model))
     findings += _modules_to_save(config, model)
     findings += _lm_head(config, model)

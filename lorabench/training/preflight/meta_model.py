@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.text import visible
 from lorabench.training.config.field import ConfigError
 from lorabench.training.preflight.model_source import ModelNotFound, source_of
+from lorabench.training.preflight.patterns import patterns_problem
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -40,7 +41,7 @@ class MetaModel:
     that it reaches by PEFT's own matching. `adapted` maps what PEFT did adapt to its rank; `experts` are
     adapted parameters (target_parameters, or what PEFT made of a mixture's targets, which are `fused`).
     `saved` are the modules of modules_to_save. `trained` splits `trainable` by kind. `problem` is what PEFT
-    said when it refused; nothing is adapted then.
+    said when it refused, or why it was not `asked`; nothing is adapted then.
     """
 
     modules: Mapping[str, str]
@@ -57,6 +58,7 @@ class MetaModel:
     trained: Mapping[str, int] | None = None
     warnings: tuple[str, ...] = ()
     problem: str = ""
+    asked: bool = True
 
     @property
     def trainable(self) -> int:
@@ -83,8 +85,12 @@ def described(config: RunConfig) -> MetaModel | None:
     try:
         lora = config.peft_config()
     except ConfigError as error:
-        return replace(meta_model(source.config, None), trained={}, problem=error.message)
+        return _unasked(meta_model(source.config, None), error.message)
     return meta_model(source.config, lora)
+
+
+def _unasked(model: MetaModel, problem: str) -> MetaModel:
+    return replace(model, trained={}, problem=problem, asked=False)
 
 
 class _Held:
@@ -109,6 +115,10 @@ def _built(_config: str, _lora: str | None, held: _Held) -> MetaModel:
     from peft.utils.other import ModulesToSaveWrapper
 
     model = base_model(held.config)
+    if held.lora is not None:
+        problem = patterns_problem(held.lora, [name for name, _ in model.named_modules()])
+        if problem:
+            return _unasked(_describe(model, None), problem)
     described = _describe(model, held.lora)
     if held.lora is None:
         return replace(described, trained={"the whole model": described.total})

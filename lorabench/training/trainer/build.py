@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.errors import LorabenchError
 from lorabench.text import visible
+from lorabench.training.preflight.meta_model import described
 from lorabench.training.trainer.hardware import Hardware, device_arguments, find_hardware
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def build(
     from lorabench.training.trainer.watched import WatchedTrainer
 
     stage("loading")
+    _refuse_endless_patterns(config)
     overrides: dict[str, Any] = device_arguments(config, hardware or find_hardware())
     overrides["output_dir"] = str(config.folder)
     if not config.has("logging_nan_inf_filter"):
@@ -105,6 +107,15 @@ def build(
     if training.fp16 and not trainer.is_deepspeed_enabled:  # DeepSpeed scales by itself
         train_in_float32(trainer.model)
     return trainer
+
+
+def _refuse_endless_patterns(config: RunConfig) -> None:
+    try:
+        model = described(config)
+    except Exception:  # noqa: BLE001  a model that cannot be built without weights may well be trained
+        return
+    if model is not None and not model.asked:
+        raise BuildError(model.problem)
 
 
 def train_in_float32(model: Any) -> None:
