@@ -66,7 +66,7 @@ def spectra_of(adapter: Adapter, *, workers: int | None = None) -> Iterator[Laye
     work at most twice as many layers ahead, which bounds the memory. Closing the iterator drops what has not
     begun.
     """
-    count = workers or min(4, os.cpu_count() or 1)
+    count = workers or default_workers()
     pool = ThreadPoolExecutor(count, thread_name_prefix="spectra")
     ahead: deque[Future[LayerSpectrum]] = deque()
     try:
@@ -78,6 +78,11 @@ def spectra_of(adapter: Adapter, *, workers: int | None = None) -> Iterator[Laye
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def default_workers() -> int:
+    """Return how many threads read and compute layers at once where nobody says."""
+    return min(4, os.cpu_count() or 1)
 
 
 def _spectrum(layer: LoraLayer, factors: Factors, part: Part, band: Band = null_band) -> LayerSpectrum:

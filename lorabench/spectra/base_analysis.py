@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from lorabench.adapters.base_match import BaseWeight, find_weight
@@ -11,7 +12,7 @@ from lorabench.adapters.base_model import BaseModel
 from lorabench.adapters.model import Adapter, LoraLayer
 from lorabench.errors import AdapterError
 from lorabench.spectra.against_base import BaseFacts, Merged, Update, measure_base, measure_merged
-from lorabench.spectra.analysis import spectra_of
+from lorabench.spectra.analysis import default_workers, spectra_of
 from lorabench.spectra.base_cache import BaseCache
 from lorabench.spectra.gram import Eigenvalues, gram, on_cpu
 from lorabench.spectra.model import LayerSpectrum
@@ -69,9 +70,8 @@ class BaseAnalysis:
 
     def look_up(self) -> None:
         """Take from the cache what it knows."""
-        for index, comparison in enumerate(self.comparisons):
-            if comparison.weight is not None and comparison.merged is None:
-                self.comparisons[index] = self._from_cache(comparison)
+        with ThreadPoolExecutor(default_workers(), thread_name_prefix="cache") as pool:
+            self.comparisons[:] = pool.map(self._from_cache, self.comparisons)
 
     def compute(self, *, merged: bool = True) -> Iterator[int]:
         """Compute what the cache does not know, and yield the index of each comparison that is done.
@@ -106,13 +106,14 @@ class BaseAnalysis:
 
     def _from_cache(self, comparison: Comparison) -> Comparison:
         weight = comparison.weight
-        assert weight is not None
+        if weight is None or comparison.merged is not None:
+            return comparison
         try:
-            facts = self.cache.facts(self._key(weight))
+            facts = self.cache.facts(self.key(weight))
             if facts is None or facts.shape != comparison.layer.shape:
                 return comparison
             update = Update(comparison.layer)
-            merged = self.cache.merged(f"{self._key(weight)} {update.digest}")
+            merged = self.cache.merged(f"{self.key(weight)} {update.digest}")
             return replace(_with_base(comparison, facts, update), merged=merged)
         except _OF_ONE_LAYER as error:
             return replace(comparison, problem=_reason(error))
@@ -121,7 +122,7 @@ class BaseAnalysis:
         weight = comparison.weight
         assert weight is not None
         try:
-            key = self._key(weight)
+            key = self.key(weight)
             values = weight.read()
             product = gram(values)
             facts = self.cache.facts(key)
@@ -138,7 +139,12 @@ class BaseAnalysis:
         except _OF_ONE_LAYER as error:
             return replace(comparison, problem=_reason(error))
 
-    def _key(self, weight: BaseWeight) -> str:
+    def key(self, weight: BaseWeight) -> str:
+        """Return by what the cache knows a weight.
+
+        Raises:
+            NotFound: its file is not there.
+        """
         turned = " transposed" if weight.layer.transposed else ""
         return f"{weight.identity} {weight.key} {weight.layer.shape}{turned}"
 

@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "llama7b": adapters.llama_7b,
     "memory": adapters.memory_70b,
     "base": base.base_layers,
+    "second": base.second_adapter,
     "frame": face.first_frame,
     "keys": face.keys,
     "train": train.train,
