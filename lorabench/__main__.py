@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from lorabench.cli import COMMANDS, workbench
 from lorabench.errors import LorabenchError
+from lorabench.files import cannot
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,10 +16,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except LorabenchError as error:
-        print(f"lorabench: {error.message}", error.hint, sep="\n", file=sys.stderr)  # noqa: T201
+        _say(error)
+        return 2
+    except OSError as error:  # where no better sentence was found: a disk, a folder or a pipe that is gone
+        _say(LorabenchError(*cannot(error.filename or "A file", "used", error)))
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _say(error: LorabenchError) -> None:
+    for line in filter(None, (f"lorabench: {error.message}", error.hint)):
+        print(line, file=sys.stderr)  # noqa: T201
 
 
 def _dispatch(arguments: list[str]) -> int:

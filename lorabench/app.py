@@ -15,6 +15,7 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_file, is_folder
 from lorabench.resources import resource
 from lorabench.runs.device import Device
 from lorabench.runs.history import RUN_FILE
@@ -202,7 +203,7 @@ class LorabenchApp(TerminalApp):
 
     def train_run(self, path: Path, *, override: bool = False, resume: bool | None = None) -> None:
         """Train the run in a folder, or of a run.yaml, and show it; what is not saved is saved first."""
-        path = path / RUN_FILE if path.is_dir() else path
+        path = path / RUN_FILE if is_folder(path) else path
 
         def go_on() -> None:
             try:
@@ -258,7 +259,7 @@ class LorabenchApp(TerminalApp):
     def action_show(self, mode: str) -> None:
         """Switch to a screen; to the configuration of the run that is watched where none is open."""
         watched = None if self.run_folder is None else self.run_folder / RUN_FILE
-        if mode == "config" and self.config_file is None and watched is not None and watched.is_file():
+        if mode == "config" and self.config_file is None and watched is not None and is_file(watched):
             self.open_config(watched)
         else:
             self.switch_mode(mode)

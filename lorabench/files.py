@@ -1,16 +1,79 @@
-"""Open files that anybody may have put there: a pipe or a device in their place keeps nobody waiting."""
+"""Files that anybody may have put there, in folders that may be locked, and disks that may be full."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from io import FileIO
 from pathlib import Path
 
+from lorabench.text import visible
+
+_NO_ROOM = "Make room on that disk, then try again."
+_MENDS = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EACCES: "You may not do that there: ask its owner, or name another place.",
+    errno.EPERM: "You may not do that there: ask its owner, or name another place.",
+    errno.EROFS: "That disk is read-only: name another place.",
+    errno.ENAMETOOLONG: "Name it shorter.",
+}
+
+
+def is_file(path: Path) -> bool:
+    """Say whether a file is there, as far as one may look: pathlib's own raises below a locked folder."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether a folder is there, as far as one may look."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_there(path: Path) -> bool:
+    """Say whether anything is there, as far as one may look."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path with `~` as the user's folder; another's, who is not known, stays as it is written."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def working_folder() -> Path:
+    """Return the current folder, or the user's own where that has been removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return at_home("~")
+
+
+def real(path: Path) -> Path:
+    """Return where a path leads by all links; a link that leads to itself ends there."""
+    return Path(os.path.realpath(path))
+
+
+def why_not_there(path: str | Path) -> tuple[str, str]:
+    """Return why nothing can be seen at a path, and what to do."""
+    try:
+        os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return cannot(path, "reached", error)
+    return f"There is nothing at {visible(path)}.", "Check the path."
+
+
+def cannot(path: object, done: str, error: OSError) -> tuple[str, str]:
+    """Return why something at a path cannot be `done` (read, written, made), and what to do about it."""
+    why = error.strerror or visible(error)
+    return f"{visible(path)} cannot be {done}: {why}.", _MENDS.get(error.errno or 0, "")
+
 
 def open_plain(path: Path) -> FileIO:
-    """Open a file to be read, without a buffer.
+    """Open a file to be read, without a buffer: a pipe or a device in its place keeps nobody waiting.
 
     Raises:
         OSError: it cannot be opened, or is no plain file.
@@ -32,6 +95,37 @@ def read_plain(path: Path, most: int) -> bytes:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return file.read()
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a whole text file, so that a crash or a full disk leaves the old one or the new one, whole.
+
+    A link stays a link, and the file that it points to keeps its permissions. A device is written as it is.
+
+    Raises:
+        OSError: it cannot be written; what was there is.
+    """
+    target = real(path)
+    if is_there(target) and not is_file(target):
+        target.write_text(text, encoding="utf-8")
+        return
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        mode = stat.S_IMODE(target.stat().st_mode) if is_there(target) else None
+        with draft.open("xb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            draft.chmod(mode)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -10,6 +10,7 @@ from lorabench.adapters.base_match import find_weight
 from lorabench.adapters.base_model import BaseModel, open_base
 from lorabench.adapters.model import Adapter
 from lorabench.errors import AdapterError
+from lorabench.files import is_file
 from lorabench.text import visible
 
 Say = Callable[[str], None]
@@ -51,7 +52,7 @@ def _missing_shards(adapter: Adapter, base: BaseModel) -> list[str]:
             shards |= {base.shard(name) for name in find_weight(layer, base).tensors}
         except AdapterError:
             continue  # the comparison says of each layer why it has no base weight
-    return sorted(shard.name for shard in shards if not shard.is_file())
+    return sorted(shard.name for shard in shards if not is_file(shard))
 
 
 def _download(name: str, revision: str, files: Sequence[str], say: Say) -> Path:

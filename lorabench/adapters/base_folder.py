@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from lorabench.errors import AdapterError
+from lorabench.files import at_home, is_file, is_there, real
 from lorabench.text import visible
 
 WEIGHTS = (
@@ -45,12 +46,12 @@ def find_base(name: str, beside: Path | None = None, revision: str = "main") -> 
         BaseOnHub: it is a name on the hub, and HF_HUB_OFFLINE is not set.
         BaseNotFound: nothing of that name, or nothing with weights in it.
     """
-    given = Path(name).expanduser()
+    given = at_home(name)
     above = [] if beside is None or given.is_absolute() else [folder / given for folder in _above(beside)]
     folder = next((place for place in (given, *above) if weights_of(place) is not None), None)
     if folder is not None:
         return folder
-    if given.exists():
+    if is_there(given):
         raise BaseNotFound(
             f"{visible(name)} holds no weights.", f"Looked for {', '.join(WEIGHTS)} and other safetensors."
         )
@@ -75,21 +76,21 @@ def is_offline() -> bool:
 def weights_of(folder: Path) -> Path | None:
     """Return the index or the file that holds a folder's weights, None where there is none."""
     for name in WEIGHTS:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             return folder / name
     others = (path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
     return min(others, default=None)
 
 
 def _above(path: Path) -> list[Path]:
-    return list(path.resolve().parents)
+    return list(real(path).parents)
 
 
 def _cache() -> Path:
     home = os.environ.get("HF_HOME")
     if home is None:
         home = str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"))
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
+    return at_home(os.environ.get("HF_HUB_CACHE") or Path(home, "hub"))
 
 
 def _in_cache(name: str, revision: str) -> Path | None:
@@ -97,7 +98,7 @@ def _in_cache(name: str, revision: str) -> Path | None:
     model = _cache() / f"models--{name.replace('/', '--')}"
     snapshots = model / "snapshots"
     reference = model / "refs" / revision
-    named = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    named = reference.read_text(encoding="utf-8").strip() if is_file(reference) else revision
     others = sorted(snapshots.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
     places = [snapshots / named, *(others if revision == "main" else ())]
     return next((place for place in places if weights_of(place) is not None), None)

@@ -19,6 +19,7 @@ from lorabench.adapters.pickles import read_pickle
 from lorabench.adapters.shards import INDEX, shards_of
 from lorabench.adapters.tensors import FLOAT_DTYPES, read_safetensors
 from lorabench.errors import Malformed, NotFound
+from lorabench.files import is_file
 from lorabench.text import visible
 
 _WEIGHT = ".weight"
@@ -134,7 +135,7 @@ class BaseModel:
             NotFound: the file is not there.
         """
         path = self._of[name]
-        if not path.is_file():
+        if not is_file(path):
             raise _missing(path)
         try:
             status = path.stat()
@@ -152,7 +153,7 @@ class BaseModel:
 
     def _open(self, shard: Path) -> Mapping[str, Tensor]:
         if shard not in self._shards:
-            if not shard.is_file():
+            if not is_file(shard):
                 raise _missing(shard)
             if shard.suffix == ".safetensors":
                 self._shards[shard] = read_safetensors(shard)[0]

@@ -12,6 +12,7 @@ from lorabench.adapters.config import CONFIG_NAME, finite_number, mapping, read_
 from lorabench.adapters.model import Finding, Format
 from lorabench.adapters.shards import INDEX, shards_of
 from lorabench.errors import AdapterError, NotFound
+from lorabench.files import is_file, is_folder, real, why_not_there
 from lorabench.text import natural_path, visible
 
 _MAX_FOLDERS = 20_000
@@ -68,7 +69,7 @@ class AdapterLocation:
 
 def _own_name(path: Path) -> str:
     """Name `.` and `..` by the folder that they are."""
-    return path.name if path.name not in ("", "..") else path.resolve().name or str(path)
+    return path.name if path.name not in ("", "..") else real(path).name or str(path)
 
 
 def locate(path: Path) -> AdapterLocation:
@@ -82,10 +83,10 @@ def locate(path: Path) -> AdapterLocation:
         Malformed: an index that cannot be read.
     """
     label = visible(_own_name(path))
-    if path.is_file():
+    if is_file(path):
         return _at_file(path)
-    if not path.is_dir():
-        raise NotFound(f"There is nothing at {visible(path)}.", "Check the path.")
+    if not is_folder(path):
+        raise NotFound(*why_not_there(path))
     try:
         here = list(_adapters_in(path))
     except OSError as error:

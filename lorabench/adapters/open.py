@@ -22,6 +22,7 @@ from lorabench.adapters.pickles import read_pickle
 from lorabench.adapters.scaling import NO_CONFIG, scalings
 from lorabench.adapters.tensors import memory_tensors, read_safetensors
 from lorabench.errors import Malformed, NotFound
+from lorabench.files import at_home
 from lorabench.text import visible
 
 Config = Mapping[str, Any]
@@ -61,7 +62,7 @@ def open_adapter(source: Source, *, config: Config | object | None = None) -> Ad
         return source
     given = None if config is None else _as_mapping(config)
     if isinstance(source, str | os.PathLike):
-        return _open_path(Path(source).expanduser(), given)
+        return _open_path(at_home(source), given)
     if isinstance(source, Mapping):
         return _interpret("state dict", memory_tensors(source), {"": given or {}})
     if not hasattr(source, "peft_config"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lorabench.adapters.config import mapping
 from lorabench.errors import Malformed, NotFound
+from lorabench.files import is_file
 from lorabench.json_text import parse_json
 from lorabench.text import visible
 
@@ -35,7 +36,7 @@ def shards_of(path: Path) -> list[Path]:
     else:
         return [path]
     for name in names:
-        if not (path.parent / name).is_file():
+        if not is_file(path.parent / name):
             raise NotFound(f"The shard {visible(name)} is missing.", f"It belongs to {visible(path.name)}.")
     return [path.parent / name for name in names]
 

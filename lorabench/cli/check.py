@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorabench.cli.output import Page, emit
+from lorabench.files import is_folder
 from lorabench.runs.history import RUN_FILE
 from lorabench.spectra.report import dump_json
 from lorabench.text import visible
@@ -56,7 +57,7 @@ def readable_config(path: Path) -> RunConfig:
     from lorabench.training.config.field import ConfigError
     from lorabench.training.config.run_config import RunConfig
 
-    path = path / RUN_FILE if path.is_dir() else path
+    path = path / RUN_FILE if is_folder(path) else path
     config = RunConfig.load(path)
     if config.broken:
         problems = "\n".join(f"{problem.message} {problem.allowed}".rstrip() for problem in config.problems)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from lorabench.cli.output import emit
+from lorabench.files import is_folder
 from lorabench.resources import resource
 from lorabench.text import visible
 
@@ -22,5 +23,5 @@ def ask_demo(folder: Path, adapter: Path | None, question: str) -> None:
     from lorabench.training.demo.answer import answer
     from lorabench.training.demo.build import MODEL
 
-    home = folder if (folder / MODEL).is_dir() else resource("sample_adapters")
+    home = folder if is_folder(folder / MODEL) else resource("sample_adapters")
     emit(f"{visible(answer(home / MODEL, adapter, question))}\n", None)

@@ -12,6 +12,7 @@ from lorabench.cli.progress import display
 from lorabench.cli.train import tell_end
 from lorabench.cli.watch import POLL
 from lorabench.errors import LorabenchError
+from lorabench.files import is_folder, is_there
 from lorabench.runs.events import EVENTS_FILE, Follower
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.lock import Owner, read_owner
@@ -66,10 +67,10 @@ def _owner(folder: Path) -> Owner | None:
 
 def _trained(path: Path) -> Path:
     """Return the folder that tells of the training: the one that is named, or where its run.yaml trains."""
-    file = path / RUN_FILE if path.is_dir() else path
-    named = (path / EVENTS_FILE).exists() or _owner(path) is not None
-    folder = path if named or not file.exists() else readable_config(file).folder
-    if not (folder / EVENTS_FILE).exists() and _owner(folder) is None:
+    file = path / RUN_FILE if is_folder(path) else path
+    named = is_there(path / EVENTS_FILE) or _owner(path) is not None
+    folder = path if named or not is_there(file) else readable_config(file).folder
+    if not is_there(folder / EVENTS_FILE) and _owner(folder) is None:
         raise LorabenchError(
             f"No training has been recorded in {visible(folder)}.", "Name a run's folder, or its run.yaml."
         )

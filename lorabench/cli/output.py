@@ -19,6 +19,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lorabench.errors import LorabenchError
+from lorabench.files import cannot, replace_text
 from lorabench.text import shorten, visible
 
 Item = TypeVar("Item")
@@ -166,7 +167,7 @@ def emit(text: str, target: Path | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
-        raise LorabenchError(f"The output cannot be written: {error.strerror}.") from error
+        raise LorabenchError(*cannot("The output", "written", error)) from error
 
 
 def write_file(target: Path, text: str) -> None:
@@ -176,18 +177,9 @@ def write_file(target: Path, text: str) -> None:
         LorabenchError: it cannot be written; says why.
     """
     try:
-        if target.exists() and not target.is_file():
-            target.write_text(text, encoding="utf-8")  # a device such as /dev/stdout cannot be replaced
-            return
-        whole = target.resolve()
-        draft = whole.with_name(f".{whole.name}.{os.getpid()}.part")
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(whole)
-        finally:
-            draft.unlink(missing_ok=True)
+        replace_text(target, text)
     except OSError as error:
-        raise LorabenchError(f"{visible(target)} cannot be written: {error.strerror}.") from error
+        raise LorabenchError(*cannot(target, "written", error)) from error
 
 
 def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:

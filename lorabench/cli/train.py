@@ -15,6 +15,7 @@ from lorabench.cli.check import readable_config
 from lorabench.cli.progress import Display, display
 from lorabench.cli.watch import Interrupts, Watch
 from lorabench.errors import LorabenchError
+from lorabench.files import is_there
 from lorabench.runs.checkpoints import checkpoints
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.lock import RunLockedError, read_owner
@@ -51,7 +52,7 @@ def train(path: Path, options: Options) -> int:
     if options.resume is None and not config.get("resume_from_checkpoint"):
         _refuse_what_would_be_set_aside(folder)
     events = folder / EVENTS_FILE
-    offset = events.stat().st_size if events.exists() else 0
+    offset = events.stat().st_size if is_there(events) else 0
     with Interrupts() as interrupts:  # before there is a trainer: none of them may leave it alone
         process = _start(config.path or path, options)
         try:

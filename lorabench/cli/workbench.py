@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lorabench.cli import COMMANDS
 from lorabench.errors import LorabenchError, NotFound
+from lorabench.files import at_home, is_there, why_not_there
 from lorabench.terminal.parent import run_in_child
 from lorabench.text import visible
 
@@ -52,13 +53,11 @@ def _run(path: Path | None, options: Options) -> int:
 
 
 def _existing(word: str, may_be_command: bool) -> Path:
-    path = Path(word).expanduser()
-    if path.exists():
+    path = at_home(word)
+    if is_there(path):
         return path
     if not may_be_command or "/" in word or path.suffix or word.startswith("~"):
-        raise NotFound(
-            f"There is nothing at {visible(word)}.", "Check the path; lorabench --help lists the commands."
-        )
+        raise NotFound(*why_not_there(path if word.startswith("~") else word))
     from difflib import get_close_matches
 
     near = get_close_matches(word.casefold(), COMMANDS, n=1, cutoff=0.5)

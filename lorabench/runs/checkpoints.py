@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorabench.files import is_file, is_folder, is_there
 from lorabench.json_text import parse_json
 from lorabench.text import visible
 
@@ -31,10 +32,10 @@ class Checkpoint:
 
 def checkpoint_folders(folder: Path) -> list[tuple[int, Path]]:
     """Return the folders that the Trainer takes for checkpoints and their steps, ascending; whole or not."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
     named = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return sorted((int(match[1]), path) for match, path in named if path.is_dir())
+    return sorted((int(match[1]), path) for match, path in named if is_folder(path))
 
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
@@ -63,12 +64,12 @@ def set_aside(folder: Path) -> Path | None:
     So nothing is lost where a run starts anew, and no later resume takes another attempt's checkpoint.
     Returns that folder, or None where nothing was to be moved.
     """
-    final = [path for name in _FINAL_ADAPTER if (path := folder / name).is_file()]
+    final = [path for name in _FINAL_ADAPTER if is_file(path := folder / name)]
     earlier = [path for _, path in checkpoint_folders(folder)] + final
     if not earlier:
         return None
     number = 1
-    while (folder / f"earlier-{number}").exists():
+    while is_there(folder / f"earlier-{number}"):
         number += 1
     place = folder / f"earlier-{number}"
     place.mkdir()
@@ -105,7 +106,7 @@ def _faults(checkpoint: Path) -> Iterator[str]:
 
 def _is_state_of_several_processes(path: Path) -> bool:
     """DeepSpeed's file `latest`, or the folder that FSDP shards the optimizer into."""
-    return path.name == "latest" or (path.name.startswith("optimizer_") and path.is_dir())
+    return path.name == "latest" or (path.name.startswith("optimizer_") and is_folder(path))
 
 
 def _global_step(path: Path) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from lorabench.files import is_file
 from lorabench.runs.checkpoints import TRAINER_STATE_FILE
 from lorabench.runs.events import EVENTS_FILE, Event, Follower, last_of_kind
 from lorabench.runs.lock import Owner, read_owner
@@ -87,14 +88,14 @@ def _stamp(folder: Path) -> tuple[object, Owner | None]:
 
 
 def _read_history(folder: Path) -> History | None:
-    if (folder / EVENTS_FILE).is_file():
+    if is_file(folder / EVENTS_FILE):
         return _from_record(_record(_events(folder / EVENTS_FILE)))
     record = _record(events_of_checkpoints(folder))
     if record.started:
         done: State = "finished" if record.state == "finished" and record.step is not None else "unfinished"
-        own = (folder / TRAINER_STATE_FILE).is_file()
+        own = is_file(folder / TRAINER_STATE_FILE)
         return replace(_from_record(record), state="checkpoint" if own else done)
-    if (folder / RUN_FILE).is_file():
+    if is_file(folder / RUN_FILE):
         return History("configured")
     return None
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lorabench.errors import LorabenchError
-from lorabench.files import read_plain
+from lorabench.files import is_there, read_plain
 from lorabench.json_text import parse_json
 from lorabench.text import visible
 
@@ -173,7 +173,7 @@ def _alive(owner: Owner) -> bool | None:
         return False
     if owner.namespace != _namespace():
         return None
-    if not PROC.joinpath("self").exists():
+    if not is_there(PROC.joinpath("self")):
         return _answers(owner.pid)
     state = _process(owner.pid)
     return state is not None and state[0] not in _DEAD_STATES and owner.started in (None, state[1])

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_there
 from lorabench.text import visible
 
 STOP_FILE = "stop"
@@ -20,7 +21,7 @@ def request_stop(folder: Path) -> None:
 
 def stop_requested(folder: Path) -> bool:
     """Say whether somebody asks for a stop."""
-    return (folder / STOP_FILE).exists()
+    return is_there(folder / STOP_FILE)
 
 
 def request_checkpoint(folder: Path) -> None:

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid, Vertical
 from textual.widgets import ContentSwitcher, DataTable, Input, Static
 
+from lorabench.files import replace_text
 from lorabench.screens.base_work import BaseWork
 from lorabench.screens.work_screen import WorkScreen, Writer
 from lorabench.spectra.base_analysis import Comparison, problems
@@ -273,10 +274,10 @@ direction. `enter` shows the spectrum of ΔW.
             return super().writers()
 
         def write_csv(path: Path) -> None:
-            path.write_text(to_csv(analysis.comparisons), encoding="utf-8")
+            replace_text(path, to_csv(analysis.comparisons))
 
         def write_json(path: Path) -> None:
-            path.write_text(to_json(analysis), encoding="utf-8")
+            replace_text(path, to_json(analysis))
 
         return {
             ".csv": ("all numbers, a row a layer", write_csv),

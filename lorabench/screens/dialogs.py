@@ -16,6 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
 from lorabench.errors import LorabenchError
+from lorabench.files import at_home, is_folder, is_there
 from lorabench.text import visible
 
 
@@ -96,7 +97,7 @@ class SaveDialog(ModalScreen[Path | None]):
     @on(Input.Submitted)
     def answer(self, event: Input.Submitted) -> None:
         """Give the path back, after a second enter where a file of that name exists."""
-        path = Path(event.value).expanduser()
+        path = at_home(event.value)
         problem = self.problem_of(path)
         if problem:
             self.query_one("#problem", Static).update(Text(problem))
@@ -107,9 +108,9 @@ class SaveDialog(ModalScreen[Path | None]):
         """Return why this path cannot be written to yet, or nothing."""
         if path.suffix not in self.endings:
             return f"The name must end in {', '.join(self.endings)}."
-        if path.is_dir() or not path.parent.is_dir():
-            return f"There is no folder {visible(path.parent)}." if not path.is_dir() else "This is a folder."
-        if path.exists() and self.confirmed != path:
+        if is_folder(path) or not is_folder(path.parent):
+            return "This is a folder." if is_folder(path) else f"There is no folder {visible(path.parent)}."
+        if is_there(path) and self.confirmed != path:
             self.confirmed = path
             return "The file exists: enter again overwrites it."
         return ""

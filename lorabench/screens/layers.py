@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher, DataTable, Static
 
 from lorabench.adapters.model import Adapter
 from lorabench.errors import ExpressionError
+from lorabench.files import is_file, replace_text
 from lorabench.runs.history import RUN_FILE
 from lorabench.screens.dialogs import ChoiceDialog
 from lorabench.screens.layer_view import HEAT_COLUMNS, HOW_TO_READ, LayerView, with_interval
@@ -234,7 +235,7 @@ class LayersScreen(WorkScreen):
     async def action_config(self) -> None:
         """Open the configuration of the run that this adapter, or checkpoint, is of, where it has one."""
         path = self.analysis.path
-        own = [at / RUN_FILE for at in (path, path.parent) if (at / RUN_FILE).is_file()] if path else []
+        own = [at / RUN_FILE for at in (path, path.parent) if is_file(at / RUN_FILE)] if path else []
         if own:
             self.workbench.open_config(own[0])
         else:
@@ -288,13 +289,10 @@ class LayersScreen(WorkScreen):
             return super().writers()
 
         def write_csv(path: Path) -> None:
-            path.write_text(report.to_csv(with_interval(self.columns)), encoding="utf-8")
-
-        def write_json(path: Path) -> None:
-            path.write_text(report.to_json(), encoding="utf-8")
+            replace_text(path, report.to_csv(with_interval(self.columns)))
 
         return {
             ".csv": ("the table as it is shown", write_csv),
-            ".json": ("all numbers of the layers shown", write_json),
+            ".json": ("all numbers of the layers shown", lambda path: replace_text(path, report.to_json())),
             **super().writers(),
         }

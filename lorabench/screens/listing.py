@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
-from lorabench.files import read_plain
+from lorabench.files import is_file, read_plain
 from lorabench.json_text import DEEPEST
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE, History, read_history
@@ -42,7 +42,7 @@ class Row:
     @property
     def recorded(self) -> bool:
         """Whether a training of its run has been recorded, or goes on."""
-        return self.state == "training" or (self.run / EVENTS_FILE).is_file()
+        return self.state == "training" or is_file(self.run / EVENTS_FILE)
 
     @property
     def rank(self) -> int | None:

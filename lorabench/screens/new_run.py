@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
 from lorabench.errors import LorabenchError
+from lorabench.files import at_home, is_there
 from lorabench.screens.add_field import two_columns
 from lorabench.text import visible
 from lorabench.training.config.presets import PRESETS, new_run
@@ -68,7 +69,7 @@ class NewRunDialog(ModalScreen[Path | None]):
             self.query_one("#problem", Static).update(Text("A run needs a folder's name."))
             return
         try:
-            folder = self.folder / Path(name).expanduser()
+            folder = self.folder / at_home(name)
             self.dismiss(new_run(folder, preset, model=model or None, data=data or None))
         except LorabenchError as error:
             self.query_one("#problem", Static).update(Text(str(error)))
@@ -77,6 +78,6 @@ class NewRunDialog(ModalScreen[Path | None]):
 def free_name(folder: Path) -> str:
     """Return a name for a run that nothing in the folder has yet."""
     number = 1
-    while (folder / f"run-{number}").exists():
+    while is_there(folder / f"run-{number}"):
         number += 1
     return f"run-{number}"

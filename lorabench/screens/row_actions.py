@@ -10,6 +10,7 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
+from lorabench.files import is_file
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE
 from lorabench.screens.work_screen import WorkScreen
@@ -60,9 +61,9 @@ class RowActions(WorkScreen):
         elif row.location is not None:
             self.followed_adapter = None
             self.workbench.open_adapter(row.path)
-        elif (row.path / RUN_FILE).is_file():
+        elif is_file(row.path / RUN_FILE):
             self.workbench.open_config(row.path / RUN_FILE)
-        elif (row.path / EVENTS_FILE).is_file():
+        elif is_file(row.path / EVENTS_FILE):
             self.watch_by_hand(row.path)
         else:
             what = (
@@ -73,7 +74,7 @@ class RowActions(WorkScreen):
     def action_train(self) -> None:
         """Train the run under the cursor."""
         row = self.current_row
-        if row is not None and (row.run / RUN_FILE).is_file():
+        if row is not None and is_file(row.run / RUN_FILE):
             self.followed_run = None
             self.workbench.train_run(row.run)
         else:
@@ -95,7 +96,7 @@ class RowActions(WorkScreen):
     async def action_config(self) -> None:
         """Open the configuration of the run under the cursor, or show the one that is open."""
         row = self.current_row
-        if row is not None and (row.run / RUN_FILE).is_file():
+        if row is not None and is_file(row.run / RUN_FILE):
             self.workbench.open_config(row.run / RUN_FILE)
         else:
             await self.run_action("app.show('config')")
@@ -104,7 +105,7 @@ class RowActions(WorkScreen):
         """Show the run under the cursor, unless another one is watched by hand."""
         row = self.current_row
         free = self.workbench.run_folder in (None, self.followed_run)
-        if free and row is not None and (row.recorded or (row.run / RUN_FILE).is_file()):
+        if free and row is not None and (row.recorded or is_file(row.run / RUN_FILE)):
             self.followed_run = row.run
             self.workbench.watch_run(row.run)
         else:

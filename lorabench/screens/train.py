@@ -16,6 +16,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_file
 from lorabench.runs.requests import request_checkpoint, request_stop
 from lorabench.screens.audit import AuditDialog
 from lorabench.screens.train_dialogs import ask_for_loss, ask_to_stop, configuration_of, read_warnings
@@ -244,7 +245,7 @@ takes a few steps beside the run, and says whether the change applied to the wei
 
     def action_open(self) -> None:
         """Open the adapter that the run has saved."""
-        if self.watched is None or not (self.watched.folder / ADAPTER_FILE).is_file():
+        if self.watched is None or not is_file(self.watched.folder / ADAPTER_FILE):
             self.notify("This run has saved no adapter yet.", severity="warning", markup=False)
         else:
             self.workbench.open_adapter(self.watched.folder)

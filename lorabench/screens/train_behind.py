@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorabench.files import is_there, real
 from lorabench.runs.events import EVENTS_FILE, Follower
 from lorabench.runs.history import read_history
 from lorabench.runs.record import RunRecord
@@ -28,7 +29,7 @@ def runs_with_loss(folder: Path, but: Path) -> list[OtherRun]:
     found = []
     for path in sorted(find_runs(folder), key=natural_path):
         history = read_history(path)
-        if path.resolve() != but.resolve() and history is not None and history.loss is not None:
+        if real(path) != real(but) and history is not None and history.loss is not None:
             name = path.relative_to(folder) if path != folder else path.absolute().name
             step = "" if history.step is None else f"step {history.step:,}"
             found.append(OtherRun(path, f"{name}   {history.state}   {step}   loss {history.loss:.4g}"))
@@ -38,7 +39,7 @@ def runs_with_loss(folder: Path, but: Path) -> list[OtherRun]:
 def loss_behind(folder: Path) -> Curve | None:
     """Read all losses of a run, from its events or from its checkpoints; None where there is none."""
     follower, record = Follower(folder / EVENTS_FILE), RunRecord()
-    if not follower.path.exists():
+    if not is_there(follower.path):
         for event in events_of_checkpoints(folder):
             record.add(event)
     while events := follower.read():

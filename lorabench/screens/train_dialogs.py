@@ -10,6 +10,7 @@ from pathlib import Path
 from textual.app import App
 
 from lorabench.errors import LorabenchError
+from lorabench.files import real
 from lorabench.runs.history import RUN_FILE
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
 from lorabench.screens.train_behind import loss_behind, runs_with_loss
@@ -21,7 +22,7 @@ async def ask_for_loss(app: App[None], folder: Path, watched: Path, behind: Curv
     """Return the loss that is to be drawn behind the watched run's: `behind` where nothing is chosen."""
     found = await asyncio.to_thread(runs_with_loss, folder, watched)
     if not found:
-        above = folder.absolute().parent if folder.resolve() == watched.resolve() else None
+        above = folder.absolute().parent if real(folder) == real(watched) else None
         where = f": open the folder of all runs, lorabench {visible(above)}" if above else ""
         app.notify(f"No other run of {visible(folder.absolute().name)} has a loss{where}", markup=False)
         return behind

@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.worker import Worker
 
+from lorabench.files import cannot, replace_text, working_folder
 from lorabench.screens.dialogs import HelpDialog, SaveDialog
 from lorabench.text import visible
 from lorabench.widgets.filter_line import FilterLine
@@ -67,7 +68,8 @@ class WorkScreen(Screen[None]):
     mode: ClassVar[str]
     HELP: ClassVar[str]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark,f1", "help", "help", key_display="?", id="screen.help"),
+        Binding("question_mark", "help", "help", key_display="?", id="screen.help"),
+        Binding("f1", "help", "help", show=False, id="screen.help.f1"),  # also where one types
         Binding("s", "save", "save", show=False, id="screen.save", tooltip="save the table or a picture"),
     ]
 
@@ -157,14 +159,14 @@ class WorkScreen(Screen[None]):
 
     def write_picture(self, path: Path) -> None:
         """Write the screen as SVG."""
-        path.write_text(self.app.export_screenshot(title=f"lorabench {self.mode}"), encoding="utf-8")
+        replace_text(path, self.app.export_screenshot(title=f"lorabench {self.mode}"))
 
     def action_save(self) -> None:
         """Ask for a file name and save the table or a picture there."""
         writers = self.writers()
         ending = next(iter(writers))
         name = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.analysis.name) or "lorabench"
-        proposal = Path.cwd() / f"{name}-{self.mode}{ending}"
+        proposal = working_folder() / f"{name}-{self.mode}{ending}"
         endings = {end: what for end, (what, _) in writers.items()}
 
         def write(path: Path | None) -> None:
@@ -173,7 +175,8 @@ class WorkScreen(Screen[None]):
             try:
                 writers[path.suffix][1](path)
             except OSError as error:
-                self.notify(f"{visible(path)}: {error.strerror}", severity="error", markup=False)
+                said = " ".join(cannot(path, "written", error))
+                self.notify(said.rstrip(), severity="error", markup=False)
             else:
                 self.notify(f"saved {visible(path)}", markup=False)
 

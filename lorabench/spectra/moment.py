@@ -11,6 +11,7 @@ from typing import Any
 
 from lorabench.adapters.open import open_adapter
 from lorabench.errors import AdapterError
+from lorabench.files import is_file
 from lorabench.spectra.analysis import spectra_of
 from lorabench.spectra.model import LayerSpectrum
 
@@ -87,4 +88,4 @@ def spectra_over(folder: Path, after: int = -1, last: int | None = None) -> Iter
 def _same(checkpoint: Path, folder: Path) -> bool:
     """Whether a checkpoint has the very adapter that lies in a folder."""
     one, other = checkpoint / _ADAPTER_FILE, folder / _ADAPTER_FILE
-    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+    return is_file(one) and is_file(other) and filecmp.cmp(one, other, shallow=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from lorabench.files import at_home, cannot, is_file, is_folder, is_there
 from lorabench.resources import resource
 from lorabench.runs.history import RUN_FILE
 from lorabench.text import visible
@@ -99,7 +101,7 @@ def new_run(
         ConfigError: there is a run.yaml already, or a path is not there.
     """
     path = folder / RUN_FILE
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         raise ConfigError(f"{visible(path)} is there already, and stays as it is.", "Name another folder.")
     values = dict(preset.values) | (_DEMO if model is None else {})
     values["model_name_or_path"] = _place(model, resource("sample_adapters") / "demo-model")
@@ -109,7 +111,7 @@ def new_run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{visible(folder)} cannot be made: {error.strerror}.") from error
+        raise ConfigError(*cannot(folder, "made", error)) from error
     write_text(path, text)
     return path
 
@@ -122,8 +124,8 @@ def _place(given: str | None, shipped: Path) -> str:
     """
     if given is None:
         return str(shipped.absolute())
-    path = Path(given).expanduser()
-    if path.exists():
+    path = at_home(given)
+    if is_there(path):
         return str(path.absolute())
     if given.startswith((".", "/", "~")) or given.count("/") > 1 or path.suffix in READERS:
         raise ConfigError(f"{visible(path)} is not there.", "Name a folder, a file, or a name on the hub.")
@@ -133,13 +135,13 @@ def _place(given: str | None, shipped: Path) -> str:
 def _data(place: str) -> dict[str, Any]:
     """Return the fields that make TRL read these data, and train on answers where there are conversations."""
     path = Path(place)
-    files = [path] if path.is_file() else sorted(path.glob("*.jsonl")) if path.is_dir() else []
-    if path.is_file() and path.suffix not in READERS:
+    files = [path] if is_file(path) else sorted(path.glob("*.jsonl")) if is_folder(path) else []
+    if is_file(path) and path.suffix not in READERS:
         raise ConfigError(
             f"{visible(path.name)} is of no kind that can be read by itself.", f"Give {' '.join(READERS)}."
         )
     one = {"datasets": [{"path": READERS.get(path.suffix), "data_files": place}]}
-    where = one if path.is_file() else {"dataset_name": place}
+    where = one if is_file(path) else {"dataset_name": place}
     talks = bool(files) and files[0].suffix == ".jsonl" and "messages" in _first_row(files[0])
     return where | ({"assistant_only_loss": True} if talks else {})
 

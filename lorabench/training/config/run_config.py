@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorabench.files import at_home, is_there
 from lorabench.text import visible
 from lorabench.training.config.document import change, read
 from lorabench.training.config.edit import REMOVED
@@ -92,7 +93,7 @@ class RunConfig:
     @property
     def folder(self) -> Path:
         """The output folder, absolute."""
-        return Path(self.get("output_dir") or "trainer_output").expanduser().absolute()
+        return at_home(self.get("output_dir") or "trainer_output").absolute()
 
     @property
     def lora_extra(self) -> Mapping[str, Any]:
@@ -232,7 +233,7 @@ class RunConfig:
         Raises:
             ConfigError: it cannot be read.
         """
-        return self.path is not None and self.path.exists() and read_text(self.path) != self._saved
+        return self.path is not None and is_there(self.path) and read_text(self.path) != self._saved
 
     def save(self, path: Path | None = None, *, over: bool = False) -> None:
         """Write the file, in one step; comments, order and unknown keys are as they were.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import stat
 from pathlib import Path
 
-from lorabench.files import open_plain
+from lorabench.files import cannot, is_folder, open_plain, replace_text
 from lorabench.text import human_bytes, visible
 from lorabench.training.config.field import ConfigError
 
@@ -23,14 +20,14 @@ def read_text(path: Path) -> str:
     """
     name = visible(path)
     try:
-        if path.is_dir():
+        if is_folder(path):
             raise ConfigError(f"{name} is a folder, and no configuration.", "Name the run.yaml in it.")
         with open_plain(path) as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
         raise ConfigError(f"{name} is not there.", "lorabench new FOLDER makes one.") from error
     except OSError as error:
-        raise ConfigError(f"{name} cannot be read: {error.strerror}.") from error
+        raise ConfigError(*cannot(path, "read", error)) from error
     if len(content) > LARGEST:
         raise ConfigError(f"{name} is larger than {human_bytes(LARGEST)}: no configuration is.")
     try:
@@ -43,31 +40,12 @@ def read_text(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file or, when anything fails, leave what was there.
-
-    A link stays a link, and the file that it points to keeps its permissions.
+    """Write a whole file or, when anything fails, leave what was there; see `files.replace_text`.
 
     Raises:
         ConfigError: it cannot be written; says why.
     """
-    target = path.resolve()
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-        try:
-            with draft.open("xb") as file:
-                file.write(text.encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
-            if mode is not None:
-                draft.chmod(mode)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_text(path, text)
     except OSError as error:
-        raise ConfigError(f"{visible(path)} cannot be written: {error.strerror}.") from error
+        raise ConfigError(*cannot(path, "written", error)) from error

@@ -13,6 +13,7 @@ import torch
 from transformers import set_seed
 
 from lorabench.errors import LorabenchError
+from lorabench.files import real
 from lorabench.text import visible
 from lorabench.training.demo import corpus
 from lorabench.training.demo.adapters import train_adapter, write_run_yaml
@@ -66,7 +67,7 @@ def rebuild(
         LorabenchError: `folder` holds something else than a demo, or cannot be written.
     """
     settings = settings or DemoSettings()
-    folder = folder.resolve()
+    folder = real(folder)
     _refuse_other_contents(folder, settings)
     with _workshop(folder) as workshop, quiet(), _one_thread():
         _build(workshop, folder.name, settings, seed, report)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_file
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.finding import Mend
@@ -144,7 +145,7 @@ def _builder(path: str, name: str | None, data_dir: str | None = None, data_file
     _refuse_a_file(path)
     from datasets import load_dataset_builder
 
-    if (Path(path) / "state.json").is_file():
+    if is_file(Path(path) / "state.json"):
         raise DataError(
             f"{visible(path)} was written by save_to_disk, which TRL's load_dataset does not read.",
             f"Name its files: datasets: [{{path: arrow, data_files: {visible(path)}/*.arrow}}].",
@@ -166,7 +167,7 @@ def _builder(path: str, name: str | None, data_dir: str | None = None, data_file
 def _refuse_a_file(path: str) -> None:
     """Say before anything is imported that `load_dataset` wants a folder here, and how to give it a file."""
     file = Path(path)
-    if not file.is_file():
+    if not is_file(file):
         return
     reader = FORMATS.get(file.suffix.lower())
     mend = reader and Mend(

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lorabench.files import is_file
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.data_scan import Numbered, Scan, scan
 from lorabench.training.preflight.data_sources import DataError, train_sources
@@ -88,7 +89,7 @@ def _tokenizer_times(name: str, config: RunConfig) -> tuple[tuple[str, int], ...
     folder = find_model(name, str(config.get("model_revision") or "main")).folder
     template = Path(str(config.get("chat_template_path") or ""))
     files = [*folder.glob("*token*.json"), *folder.glob("*.jinja")]
-    files += [template] if template.is_file() else []
+    files += [template] if is_file(template) else []
     return tuple(sorted((str(file), file.stat().st_mtime_ns) for file in files))
 
 

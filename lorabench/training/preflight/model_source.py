@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 
 from lorabench.errors import LorabenchError
+from lorabench.files import at_home, is_file, is_folder, is_there
 from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding
 
@@ -86,10 +87,10 @@ def _locate(name: str, revision: str) -> tuple[Literal["folder", "cache", "hub"]
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = at_home(name)
+    if is_folder(path):
         return "folder", path
-    if path.exists():
+    if is_there(path):
         raise ModelNotFound(f"{visible(name)} is a file, not a model's folder.")
     try:
         cached = try_to_load_from_cache(name, "config.json", revision=revision)
@@ -141,8 +142,8 @@ def _hub_answers(endpoint: str) -> bool:
 def _read_config(name: str, folder: Path, trust_remote_code: bool) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
+    if not is_file(folder / "config.json"):
+        if is_file(folder / "adapter_config.json"):
             raise ModelNotFound(
                 f"{visible(name)} holds an adapter, not a base model.",
                 "Name the base model here; resume_from_checkpoint goes on from a checkpoint.",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_there
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.data_scan import Numbered
@@ -91,7 +92,7 @@ def _find_template(place: str) -> None:
     Raises:
         PreparationError: no such file; no such model here, nor on a hub that can be reached.
     """
-    if not place or Path(place).exists():
+    if not place or is_there(Path(place)):
         return
     if place.endswith((".jinja", ".jinja2", ".txt")):
         raise PreparationError(f"There is no chat_template_path {visible(place)}.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_file
 from lorabench.text import visible
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _accelerate_file(config: RunConfig) -> tuple[dict[str, Any], str]:
     """Return accelerate's configuration and where it stands; an empty one where there is none."""
     name = config.values.get("accelerate_config") or config.values.get("config_file")
     path = accelerate_file(str(name)) if name else _default_file()
-    if not path.is_file():
+    if not is_file(path):
         return {}, ""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -82,13 +83,13 @@ def accelerate_file(name: str) -> Path:
     Raises:
         LorabenchError: there is neither; says which there are.
     """
-    if Path(name).is_file():
+    if is_file(Path(name)):
         return Path(name)
     from importlib import resources
 
     folder = resources.files("trl.accelerate_configs")
     path = Path(str(folder.joinpath(f"{name}.yaml")))
-    if not path.is_file():
+    if not is_file(path):
         known = ", ".join(sorted(Path(file.name).stem for file in folder.iterdir() if ".yaml" in file.name))
         raise LorabenchError(
             f"accelerate_config {visible(name)} is neither a file nor one of TRL's.", f"TRL has {known}."

@@ -12,6 +12,7 @@ from lorabench.adapters.config import finite_number
 from lorabench.adapters.model import Adapter
 from lorabench.adapters.open import open_adapter
 from lorabench.errors import AdapterError
+from lorabench.files import at_home, is_file, is_folder
 from lorabench.runs.checkpoints import Checkpoint, newest_whole, why_torn
 from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding, Level, Mend
@@ -28,7 +29,7 @@ def wanted_checkpoint(config: RunConfig) -> Path | bool:
     wanted = config.values.get("resume_from_checkpoint")
     if not wanted:
         return False
-    return True if str(wanted).lower() == "true" else Path(str(wanted)).expanduser()
+    return True if str(wanted).lower() == "true" else at_home(str(wanted))
 
 
 def resume_findings(config: RunConfig) -> list[Finding]:
@@ -55,7 +56,7 @@ def _anew(config: RunConfig) -> list[Finding]:
             "to a folder earlier-N"
         )
         return [Finding(CHECK, "warning", message, mend=mend), *differing]
-    if (config.folder / "adapter_config.json").is_file():
+    if is_file(config.folder / "adapter_config.json"):
         message = "The output folder already holds an adapter, which this run moves to a folder earlier-N"
         return [Finding(CHECK, "warning", message), *_differences(config, config.folder, "warning")]
     return []
@@ -77,7 +78,7 @@ def _passed_over(checkpoint: Checkpoint) -> str:
 
 
 def _named(config: RunConfig, checkpoint: Path) -> list[Finding]:
-    if not checkpoint.is_dir():
+    if not is_folder(checkpoint):
         return [Finding(CHECK, "error", f"There is no checkpoint {visible(checkpoint)} to go on from.")]
     why = why_torn(checkpoint)
     if why is not None:
@@ -95,8 +96,8 @@ def _going_on(config: RunConfig, checkpoint: Path) -> list[Finding]:
 
 def _adapter_as_base(config: RunConfig) -> Iterator[Finding]:
     """A base model that already carries an adapter: LoRA is injected once, by SFTTrainer."""
-    folder = Path(str(config.get("model_name_or_path") or "")).expanduser()
-    if not config.get("use_peft") or not (folder / "adapter_config.json").is_file():
+    folder = at_home(str(config.get("model_name_or_path") or ""))
+    if not config.get("use_peft") or not is_file(folder / "adapter_config.json"):
         return
     try:
         base = open_adapter(folder).base_model

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.adapters.config import finite_number, mapping
 from lorabench.adapters.model import Adapter
+from lorabench.files import at_home, is_folder
 from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding, Level, Mend
 
@@ -36,8 +37,8 @@ def max_lora_rank(ranks: Iterable[int]) -> int | None:
 
 def serve_command(base: str, adapter: Path, rank: int) -> str:
     """Return the `vllm serve` command for an adapter, quoted for a shell; folders are absolute."""
-    folder = Path(base).expanduser()
-    model = str(folder.absolute()) if folder.is_dir() else base
+    folder = at_home(base)
+    model = str(folder.absolute()) if is_folder(folder) else base
     place = adapter.absolute()
     name = re.sub(r"[^\w.-]", "-", place.name)
     words = ["vllm", "serve", model, "--enable-lora", "--max-lora-rank", str(rank)]
@@ -85,7 +86,7 @@ def serve_findings(adapter: Adapter) -> list[Finding]:
     refused = bool(found)
     found = _with_rank(found, adapter.ranks)
     found += _scaling(adapter.config)
-    place = adapter.path if adapter.path is None or adapter.path.is_dir() else adapter.path.parent
+    place = adapter.path if adapter.path is None or is_folder(adapter.path) else adapter.path.parent
     base = adapter.base_model or "BASE_MODEL"
     command = _command(base, place, adapter.ranks) if place is not None else None
     if adapter.base_model is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorabench.files import is_file, is_there
 from lorabench.text import human_bytes
 from lorabench.training.preflight.finding import Finding, Mend
 from lorabench.training.preflight.model_source import ModelNotFound, source_of
@@ -202,7 +203,7 @@ def _disk(config: RunConfig, planned: Plan, trainable: int) -> Finding:
 
 def _free_bytes(folder: Path) -> int:
     """Return what is free where this folder is, or will be made."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    there = next(parent for parent in (folder, *folder.parents) if is_there(parent))
     return shutil.disk_usage(there).free
 
 
@@ -228,7 +229,7 @@ def _tokenizer_bytes(config: RunConfig) -> int:
         folder = source_of(config).folder
     except ModelNotFound:
         return 0
-    return sum((folder / name).stat().st_size for name in _TOKENIZER if (folder / name).is_file())
+    return sum((folder / name).stat().st_size for name in _TOKENIZER if is_file(folder / name))
 
 
 def adapter_width(config: RunConfig) -> int:

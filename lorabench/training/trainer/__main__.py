@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_folder
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.output import OUTPUT_FILE
 from lorabench.training.config.run_config import RunConfig
@@ -87,7 +88,7 @@ def _print_into_log(path: Path) -> int:
     """
     said = os.dup(2)
     try:
-        folder = RunConfig.load(path / RUN_FILE if path.is_dir() else path).folder
+        folder = RunConfig.load(path / RUN_FILE if is_folder(path) else path).folder
         folder.mkdir(parents=True, exist_ok=True)
         log = os.open(folder / OUTPUT_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     except (LorabenchError, OSError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_folder, is_there
 from lorabench.runs.checkpoints import TRAINER_STATE_FILE
 from lorabench.text import visible
 
@@ -106,7 +107,7 @@ def disk_full(error: BaseException | None) -> bool:
 def make_room(folder: Path, step: int) -> None:
     """Remove the checkpoint of this step where it was not saved to its end: no run could go on from it."""
     torn = folder / f"checkpoint-{step}"
-    if torn.is_dir() and not (torn / TRAINER_STATE_FILE).exists():
+    if is_folder(torn) and not is_there(torn / TRAINER_STATE_FILE):
         shutil.rmtree(torn)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lorabench.files import is_folder
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.output import OUTPUT_FILE
 from lorabench.runs.requests import requests_in
@@ -32,7 +33,7 @@ def launch(
         LorabenchError: there is no such file, or no such configuration of accelerate's.
         OSError: the output folder cannot be used.
     """
-    config = RunConfig.load(path / RUN_FILE if path.is_dir() else path)
+    config = RunConfig.load(path / RUN_FILE if is_folder(path) else path)
     options = _launcher_options(config, accelerate, processes)
     folder = config.folder
     folder.mkdir(parents=True, exist_ok=True)

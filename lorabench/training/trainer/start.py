@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorabench.files import is_there
 from lorabench.runs.checkpoints import newest_whole, set_aside
 from lorabench.runs.history import RUN_FILE
 from lorabench.text import visible
@@ -57,15 +58,15 @@ def _checkpoint(config: RunConfig, events: Events) -> Path | None:
 
 def _keep_config(file: Path, folder: Path, aside: Path | None, events: Events) -> None:
     kept = folder / RUN_FILE
-    if kept.exists() and kept.samefile(file):
+    if is_there(kept) and kept.samefile(file):
         return
-    if kept.exists() and kept.read_bytes() != file.read_bytes():
+    if is_there(kept) and kept.read_bytes() != file.read_bytes():
         number = 1
-        while (place := (aside or folder) / f"run-{number}.yaml").exists():
+        while is_there(place := (aside or folder) / f"run-{number}.yaml"):
             number += 1
         kept.rename(place)
         events.warn(f"The run.yaml of an earlier attempt was moved to {visible(place.relative_to(folder))}.")
-    if not kept.exists():
+    if not is_there(kept):
         shutil.copyfile(file, kept)
 
 
