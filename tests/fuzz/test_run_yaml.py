@@ -24,6 +24,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 TEXTS = {
     "a bomb": BOMB + "lora_target_modules: *a29\n",
     "a bomb of mappings": BOMB.replace("[", "{k: [").replace("]", "]}") + "lora_r: *a29\n",
+    "a bomb of long texts": f"a: &a {'x' * 90_000}\nenv: {{A: [{'*a, ' * 1_500}]}}\n",
     "merged bombs": "a: &a {x: 1}\n" + "".join(f"b{n}: &b{n} {{<<: [*a, *a, *a]}}\n" for n in range(999)),
     "an alias that holds itself": "lora_target_modules: &a [*a]\nenv: &e {LORABENCH: *e}\n",
     "deep lists": "lora_r: " + "[" * 50_000,

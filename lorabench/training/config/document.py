@@ -17,6 +17,7 @@ from lorabench.training.config.edit import REMOVED, Path, expected, put, remove,
 from lorabench.training.config.field import ConfigError, FieldProblem, described
 
 MOST_NODES = 10_000
+_LONG = 100  # characters of a text that count as another node
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
         known[id(node)] = math.inf
         children = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
-        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+        length = len(node.value) // _LONG if isinstance(node, yaml.ScalarNode) else 0
+        known[id(node)] = 1 + length + sum(_written_out(part, known) for part in parts)
     return known[id(node)]
 
 

@@ -140,6 +140,9 @@ class Field:
             if self.optional:
                 return None
             raise ValueError("is empty")
+        for text in [value] if isinstance(value, str) else value if isinstance(value, list) else ():
+            if unnameable(text):
+                raise ValueError(f"holds {visible(unnameable(text))}, which no text here may hold")
         for kind in self.kinds:
             if _is(kind, value):
                 return self._within(value)
@@ -213,6 +216,12 @@ def described(value: Any) -> str:
         return f'"{visible(value[:60])}{"…" if len(value) > 60 else ""}"'
     # Aliases can make a small file's value astronomically long when it is written out: Repr stops early.
     return visible(_SHORT.repr(value))
+
+
+def unnameable(value: Any) -> str:
+    """Return the first character that can be in no file's name and no environment; "" where none is."""
+    characters = value if isinstance(value, str) else ""
+    return next((each for each in characters if each == "\0" or "\ud800" <= each <= "\udfff"), "")
 
 
 def _is(kind: Kind, value: Any) -> bool:

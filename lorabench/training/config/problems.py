@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lorabench.runs.device import read_capability
-from lorabench.training.config.field import FieldProblem
+from lorabench.text import visible
+from lorabench.training.config.field import FieldProblem, described, unnameable
 from lorabench.training.config.fields import FIELDS, LORA_EXTRA, OUR_KEY
 from lorabench.training.config.old_names import old_name_problem
 from lorabench.training.config.precision import four_bit_dtype
@@ -20,6 +21,9 @@ def problems_of(config: RunConfig) -> Iterator[FieldProblem]:
     """Yield the fields whose value cannot be, those that stand in the wrong place, and those that clash."""
     for name, value in config.values.items():
         yield from filter(None, [_problem(config, name, value)])
+    for name, value in environment(config).items():
+        if fault := environment_fault(name, value):
+            yield FieldProblem("env", f"env: {fault}", line=config.lines.get("env"))
     for name, value in config.lora_extra.items():
         if name in FIELDS:
             yield from filter(None, [FIELDS[name].problem(value, config.lines.get("env"))])
@@ -55,6 +59,22 @@ def _env_problem(env: Any, line: int | None) -> FieldProblem | None:
             line=line,
         )
     return FIELDS["precision"].problem(ours.get("precision", "auto"), line)
+
+
+def environment(config: RunConfig) -> dict[str, str]:
+    """Return the variables under `env:` as TRL would set them, without our own."""
+    env = config.values.get("env")
+    named = {str(name): value for name, value in env.items()} if isinstance(env, Mapping) else {}
+    return {name: str(value) for name, value in named.items() if name != OUR_KEY}
+
+
+def environment_fault(name: str, value: str) -> str:
+    """Say why no environment can hold this variable; "" where it can."""
+    if not name or "=" in name or unnameable(name):
+        return f"{described(name)} is no name of an environment variable."
+    if unnameable(value):
+        return f"{described(name)} holds {visible(unnameable(value))}, which no variable may hold."
+    return ""
 
 
 def _clashes(config: RunConfig) -> Iterator[FieldProblem]:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ from lorabench.runs.history import RUN_FILE
 from lorabench.runs.lock import Owner, take_lock
 from lorabench.runs.requests import clear_requests, requests_in, stop_requested
 from lorabench.text import visible
-from lorabench.training.config.fields import OUR_KEY
+from lorabench.training.config.problems import environment, environment_fault
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer.events import Events
 from lorabench.training.trainer.overhear import overheard
@@ -88,9 +88,8 @@ def train(
 @contextlib.contextmanager
 def _environment(config: RunConfig) -> Iterator[None]:
     """Set the variables under `env:` as TRL does, but for the time of the run only, and without our own."""
-    env = config.values.get("env")
-    wanted = {str(name): str(value) for name, value in env.items()} if isinstance(env, Mapping) else {}
-    wanted.pop(OUR_KEY, None)
+    asked = environment(config).items()
+    wanted = {name: value for name, value in asked if not environment_fault(name, value)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

@@ -98,6 +98,30 @@ def test_a_lora_field_among_trls_is_moved_by_its_mend():
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('env: {"A=B": 1}\n', 'env: "A=B" is no name of an environment variable.'),
+        ('env: {"": 1}\n', 'env: "" is no name of an environment variable.'),
+        ('env: {"A\\0": 1}\n', 'env: "A␀" is no name of an environment variable.'),
+        ('env: {A: "b\\0"}\n', 'env: "A" holds ␀, which no variable may hold.'),
+        ('env: {A: "\\ud800"}\n', 'env: "A" holds \\u{d800}, which no variable may hold.'),
+        (
+            'output_dir: "a\\0b"\n',
+            "output_dir holds ␀, which no text here may hold, and must be text, or null.",
+        ),
+        (
+            'lora_target_modules: [q, "\\0"]\n',
+            "lora_target_modules holds ␀, which no text here may hold, and must be a list of names, or null.",
+        ),
+    ],
+)
+def test_what_no_system_could_be_given_is_said(text: str, said: str) -> None:
+    config = RunConfig(text)
+    assert [problem.message for problem in config.problems] == [said]
+    assert config.folder.name == "trainer_output"
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("bf16: true\nfp16: true\n", "fp16"),

@@ -323,6 +323,20 @@ def test_env_is_set_for_the_run_and_gone_after_it(tmp_path: Path, monkeypatch: p
     assert "A_VARIABLE" not in os.environ
 
 
+def test_variables_that_no_environment_can_hold_are_an_error_and_with_override_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = run_file(tmp_path, max_steps=1, env={"A=B": 1, "C": "\0", "": 2, "D": 3})
+    outcome = train(file)
+    assert (outcome.state, outcome.reason) == ("failed", "preflight")
+    assert outcome.error == 'env: "" is no name of an environment variable. (and 2 more)'
+    seen: dict[str, str] = {}
+    at_step(monkeypatch, 1, lambda: seen.update(os.environ))
+    assert train(file, override=True).state == "finished"
+    assert seen["D"] == "3"
+    assert seen.keys().isdisjoint({"A=B", "C", "", "A"})
+
+
 def test_what_fails_after_the_adapter_is_saved_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
