@@ -15,6 +15,7 @@ import yaml
 from lorabench.text import visible
 from lorabench.training.config.edit import REMOVED, Path, expected, put, remove, rename
 from lorabench.training.config.field import ConfigError, FieldProblem, described
+from lorabench.training.config.yaml_errors import told
 
 MOST_NODES = 10_000
 _LONG = 100  # characters of a text that count as another node
@@ -41,10 +42,8 @@ def read(text: str) -> Document:
         if tree is not None and _written_out(tree, {}) > MOST_NODES:
             return _broken(text, [FieldProblem("", "Its aliases, written out, would have no end.")])
         values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        return _broken(text, [_sentence(error)])
     except yaml.YAMLError as error:
-        return _broken(text, [FieldProblem("", f"This is not YAML: {visible(error)}.")])
+        return _broken(text, [told(error, text)])
     except RecursionError:
         return _broken(text, [FieldProblem("", "This YAML is nested too deeply to be read.")])
     except ValueError as error:
@@ -81,19 +80,6 @@ def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
 
 def _broken(text: str, problems: list[FieldProblem]) -> Document:
     return Document(text, problems=tuple(problems), broken=True)
-
-
-def _sentence(error: yaml.MarkedYAMLError) -> FieldProblem:
-    """Say what PyYAML found and where; a tab, the most usual mistake, in plain words."""
-    mark = error.problem_mark or error.context_mark
-    what = " ".join(filter(None, (error.context, error.problem)))
-    if "'\\t'" in what:
-        what = "a tab where YAML wants spaces"
-    elif "expected a single document" in what:
-        what = "there is a second document below ---, and TRL reads one"
-    line = None if mark is None else mark.line + 1
-    where = "" if line is None else f"Line {line}: "
-    return FieldProblem("", f"{where}{visible(what)}.", line=line)
 
 
 def _doubles(node: yaml.Node) -> Iterator[FieldProblem]:
