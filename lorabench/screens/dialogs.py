@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
+from rich.theme import Theme
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -33,20 +35,34 @@ class HelpDialog(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         # Its parser takes a tenth of the time to the first frame, and help is wanted later.
-        from textual.widgets import Markdown
+        from rich.markdown import Markdown
 
         with VerticalScroll(classes="dialog wide") as dialog:
             dialog.border_title = self.heading
             dialog.border_subtitle = "esc closes · arrows scroll"
-            yield Markdown(f"{self.text}\n\n## Keys")
-            # One widget: as a table of Markdown's each cell is one, and the dialog comes three times as late.
             keys = Table.grid(padding=(0, 2))
             for key, does in self.keys:
                 keys.add_row(Text(key, "bold"), Text(does))
-            yield Static(keys, id="keys")
+            # One widget: with one for each paragraph, as Textual has it, the dialog comes three times as late.
+            content = Group(Markdown(f"{self.text}\n\n## Keys"), keys)
+            colours = self.app.theme_variables
+            code, title = f"bold {colours['text-warning']}", f"bold {colours['text-primary']}"
+            styles = {"markdown.code": code, "markdown.h2": title, "markdown.item.bullet": title}
+            yield Static(_Coloured(content, styles), id="keys")
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
+
+
+class _Coloured:
+    """Something of Rich's in colours of the application's theme, for these of Rich's styles."""
+
+    def __init__(self, content: RenderableType, styles: dict[str, str]) -> None:
+        self.content, self.theme = content, Theme(styles)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with console.use_theme(self.theme):
+            yield from console.render(self.content, options)
 
 
 class ErrorDialog(ModalScreen[None]):

@@ -14,7 +14,7 @@ PREFETCH_SECONDS = 0.5
 PREFETCHED = (
     "lorabench.screens.train",
     "lorabench.training.config.run_config",
-    "textual.widgets.markdown",
+    "rich.markdown",
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from textual.css.stylesheet import Stylesheet
-from textual.widgets import Footer
+from textual.widgets import Footer, Static
 
 from lorabench.screens.dialogs import HelpDialog
 from lorabench.screens.modes import PREFETCHED
@@ -45,14 +45,18 @@ async def test_no_style_sheet_is_read_again_for_a_new_screen(
         assert read == []
 
 
-async def test_help_lists_the_keys_in_one_widget(run: Path) -> None:
+async def test_help_is_one_widget_in_the_colours_of_the_theme(run: Path) -> None:
     app = app_on(run.parent)
     async with app.run_test(size=(120, 60)) as pilot:
         await watch(pilot, run)
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpDialog))
         await sees(pilot, "Keys", "o      another run's loss behind", "q      quit")
-        assert len(app.screen.query("*")) < 40
+        assert [type(widget) for widget in app.screen.query("Static")] == [Static]
+        line = next(line for line in app.screen._compositor.render_strips() if "events.jsonl" in line.text)
+        code = next(segment for segment in line if "events.jsonl" in segment.text)
+        assert code.style is not None and code.style.color is not None
+        assert code.style.color.name == app.theme_variables["text-warning"].lower()
 
 
 async def test_what_the_first_keys_want_is_imported_while_nobody_waits(
