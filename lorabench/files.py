@@ -78,11 +78,16 @@ def open_plain(path: Path) -> FileIO:
     Raises:
         OSError: it cannot be opened, or is no plain file.
     """
-    file = FileIO(path, opener=_without_waiting)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "Not a plain file", str(path))
-    return file
+    return _plain(FileIO(path, opener=_without_waiting))
+
+
+def append_plain(path: Path) -> FileIO:
+    """Open a file to be read, and appended to; it is made where there is none.
+
+    Raises:
+        OSError: it cannot be opened, or is no plain file: a pipe that nobody reads would stop its writer.
+    """
+    return _plain(FileIO(path, "a+", opener=_without_waiting))
 
 
 def read_plain(path: Path, most: int) -> bytes:
@@ -128,5 +133,12 @@ def replace_text(path: Path, text: str) -> None:
         os.close(folder)
 
 
+def _plain(file: FileIO) -> FileIO:
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "Not a plain file", str(file.name))
+
+
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)

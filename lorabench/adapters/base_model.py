@@ -16,13 +16,14 @@ from lorabench.adapters.base_folder import BaseNotFound, find_base, weights_of
 from lorabench.adapters.config import mapping
 from lorabench.adapters.model import Adapter, FloatArray, Tensor
 from lorabench.adapters.pickles import read_pickle
-from lorabench.adapters.shards import INDEX, shards_of
+from lorabench.adapters.shards import INDEX, LARGEST_INDEX, shards_of
 from lorabench.adapters.tensors import FLOAT_DTYPES, read_safetensors
 from lorabench.errors import Malformed, NotFound
-from lorabench.files import is_file
+from lorabench.files import is_file, read_plain
 from lorabench.text import visible
 
 _WEIGHT = ".weight"
+_LARGEST_HEADER = 100_000_000  # bytes: the format's own bound
 _END = 1 << 16
 """How much of a file's end tells it from others: a torch file (zip) has its table of contents there."""
 
@@ -142,7 +143,7 @@ class BaseModel:
             with path.open("rb") as file:
                 if path.suffix == ".safetensors":
                     header = file.read(8)
-                    header += file.read(min(int.from_bytes(header, "little"), status.st_size))
+                    header += file.read(min(int.from_bytes(header, "little"), _LARGEST_HEADER))
                 else:
                     file.seek(max(0, status.st_size - _END))
                     header = file.read()
@@ -202,7 +203,7 @@ def _missing(shard: Path) -> NotFound:
 
 def _weight_map(index: Path) -> dict[str, Path]:
     try:
-        content = json.loads(index.read_bytes())
+        content = json.loads(read_plain(index, LARGEST_INDEX))
     except (OSError, ValueError, RecursionError) as error:
         raise Malformed(f"{visible(index.name)} cannot be read: {visible(error)}.") from error
     files = {str(name): str(file) for name, file in mapping(mapping(content).get("weight_map")).items()}
@@ -217,6 +218,6 @@ def _weight_map(index: Path) -> dict[str, Path]:
 def _config(folder: Path) -> Mapping[str, Any]:
     """Read config.json, for what the weights' names do not tell; a damaged one tells nothing."""
     try:
-        return mapping(json.loads((folder / "config.json").read_bytes()))
+        return mapping(json.loads(read_plain(folder / "config.json", LARGEST_INDEX)))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from lorabench.adapters.config import mapping
 from lorabench.errors import Malformed, NotFound
-from lorabench.files import is_file
+from lorabench.files import is_file, read_plain
 from lorabench.json_text import parse_json
 from lorabench.text import visible
 
 INDEX = ".index.json"
+LARGEST_INDEX = 16_000_000
+"""Bytes: ten times what the largest models' indices take."""
 _NUMBERED = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.[^.]+)")
 
 
@@ -44,7 +46,7 @@ def shards_of(path: Path) -> list[Path]:
 def _listed(index: Path) -> list[str]:
     label = visible(index.name)
     try:
-        content = parse_json(index.read_bytes())
+        content = parse_json(read_plain(index, LARGEST_INDEX))
     except (OSError, ValueError) as error:
         raise Malformed(f"{label} cannot be read: {visible(error)}.") from error
     names = sorted({str(name) for name in mapping(mapping(content).get("weight_map")).values()})

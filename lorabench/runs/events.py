@@ -8,17 +8,21 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lorabench.files import open_plain
+from lorabench.files import append_plain, open_plain
 from lorabench.json_text import parse_json
 
 EVENTS_FILE = "events.jsonl"
 MOST_BYTES = 2**20
 # The spectra of a model of 80 layers take 125 kB.
 LONGEST_LINE = 2**22
+_PATIENCE = 0.5  # seconds that a reader spends on lines that hold no event
+_FURTHEST_BACK = 2**28
+_MOST_TRIES = 1_000
 
 Event = dict[str, Any]
 
@@ -32,7 +36,8 @@ class EventWriter:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / EVENTS_FILE
-        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with append_plain(self._path) as file:
+            self._fd = os.dup(file.fileno())
         self._one_at_a_time = threading.Lock()
         size = os.fstat(self._fd).st_size
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
@@ -88,14 +93,18 @@ class Follower:
         """Return the next new events, [] where there are none now.
 
         Takes at most `most` bytes of the file at once, or one line: call again until it returns []. A line
-        longer than `LONGEST_LINE` is passed over. A file that cannot be read now has no new events.
+        longer than `LONGEST_LINE` is passed over. A file that cannot be read now has no new events, and nor
+        has one that held none for half a second of reading: the next call goes on behind that.
         """
+        ends = time.monotonic() + _PATIENCE
         try:
             with open_plain(self.path) as file:
                 self._start_anew_if_replaced(os.pread(file.fileno(), _HEAD_BYTES, 0), file.fileno())
                 events: list[Event] = []
                 while not events and (lines := self._next_lines(file.fileno(), most)):
                     events = list(self._parsed(lines))
+                    if time.monotonic() > ends:
+                        break
                 return events
         except OSError:
             return []
@@ -133,23 +142,29 @@ class Follower:
 def last_of_kind(path: Path, kind: str) -> tuple[int, Event] | None:
     """Return where the last event of a kind starts in a file, and the event; None where there is none.
 
-    Reads the file from its end, part by part.
+    Reads the file from its end, part by part, a quarter of a gigabyte at most, and no more than a thousand
+    lines that only look like such an event.
+
+    Raises:
+        OSError: it cannot be read.
     """
     wanted = f'"kind": "{kind}"'.encode()
-    with path.open("rb") as file:
+    with BufferedReader(open_plain(path)) as file:
         end = file.seek(0, os.SEEK_END)
-        while end > 0:
+        furthest, left = end - _FURTHEST_BACK, _MOST_TRIES
+        while end > max(0, furthest):
             start = max(0, end - MOST_BYTES)
             # A line that begins in this part may name its kind in the next.
             chunk = os.pread(file.fileno(), end - start + _KIND_WITHIN, start)
             at = chunk.rfind(wanted)
-            while at >= 0:
+            while at >= 0 and left:
+                left -= 1
                 line_start = chunk.rfind(b"\n", 0, at) + 1
                 file.seek(start + line_start)
                 event = parse_event(file.readline(LONGEST_LINE)) if line_start or not start else None
                 if event is not None and event.get("kind") == kind:
                     return start + line_start, event
-                at = chunk.rfind(wanted, 0, at)
+                at = chunk.rfind(wanted, 0, line_start)
             end = start
     return None
 

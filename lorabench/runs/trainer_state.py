@@ -8,11 +8,8 @@ from typing import Any
 
 from lorabench.files import read_plain
 from lorabench.json_text import parse_json
-from lorabench.runs.checkpoints import TRAINER_STATE_FILE, checkpoint_folders
+from lorabench.runs.checkpoints import LARGEST_STATE, TRAINER_STATE_FILE, checkpoint_folders
 from lorabench.runs.events import Event
-
-LARGEST_STATE = 32_000_000
-"""Bytes: 100,000 logged steps, which take 300 MB as Python holds them."""
 
 
 def events_of_checkpoints(folder: Path) -> Iterator[Event]:

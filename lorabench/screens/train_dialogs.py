@@ -15,6 +15,8 @@ from lorabench.runs.history import RUN_FILE
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
 from lorabench.screens.train_behind import loss_behind, runs_with_loss
 from lorabench.text import visible
+from lorabench.training.config.field import ConfigError
+from lorabench.training.config.saving import read_text
 from lorabench.widgets.chart import Curve
 
 
@@ -42,8 +44,8 @@ async def ask_to_stop(app: App[None], folder: Path) -> bool:
 def configuration_of(folder: Path) -> str:
     """Return the text of a run's configuration, nothing where there is none to read."""
     try:
-        return (folder / RUN_FILE).read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        return read_text(folder / RUN_FILE)
+    except ConfigError:
         return ""
 
 

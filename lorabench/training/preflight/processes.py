@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lorabench.errors import LorabenchError
-from lorabench.files import is_file
+from lorabench.files import is_file, read_plain
 from lorabench.text import visible
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HIDDEN_WORLD_SIZE = "LORABENCH_WORLD_SIZE"
 """Holds WORLD_SIZE where the first of several processes must not meet the others yet."""
+_LARGEST = 100_000  # bytes of accelerate's configuration
 _SPREADING = {"MULTI_GPU", "FSDP", "DEEPSPEED", "MEGATRON_LM"}
 
 
@@ -71,8 +72,8 @@ def _accelerate_file(config: RunConfig) -> tuple[dict[str, Any], str]:
     if not is_file(path):
         return {}, ""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = yaml.safe_load(read_plain(path, _LARGEST).decode())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise LorabenchError(f"accelerate's {visible(path)} cannot be read: {visible(error)}") from error
     return (content if isinstance(content, dict) else {}), str(name or path)
 

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from lorabench.errors import LorabenchError
-from lorabench.files import is_folder
+from lorabench.files import append_plain, is_folder
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.output import OUTPUT_FILE
 from lorabench.training.config.run_config import RunConfig
@@ -90,14 +90,15 @@ def _print_into_log(path: Path) -> int:
     try:
         folder = RunConfig.load(path / RUN_FILE if is_folder(path) else path).folder
         folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / OUTPUT_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        log = append_plain(folder / OUTPUT_FILE)
     except (LorabenchError, OSError):
         return said  # train says what is wrong
     sys.stdout.flush()
     sys.stderr.flush()
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    with log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sys.stdout, sys.stderr = log_stream(1), log_stream(2)
     return said
 
 

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from lorabench.errors import LorabenchError
+from lorabench.files import read_plain
 from lorabench.runs.checkpoints import TRAINER_STATE_FILE
 from lorabench.runs.requests import stop_requested, take_checkpoint_request
 from lorabench.training.trainer.failures import NoGradients, NotFinite
@@ -71,7 +72,7 @@ class RunCallback(TrainerCallback, ExportableState):
         """Take the trainer, what its `started` event says, and the checkpoint that it goes on from."""
         self._trainer, self._started = trainer, started
         if checkpoint is not None:
-            state = json.loads((checkpoint / TRAINER_STATE_FILE).read_bytes())
+            state = json.loads(read_plain(checkpoint / TRAINER_STATE_FILE, 2**30))
             ours = state.get("stateful_callbacks", {}).get(type(self).__name__, {})
             self._tokens_before = int(ours.get("attributes", {}).get("tokens", 0))
             self._started |= {"resumed_from": str(checkpoint), "resumed_step": int(state["global_step"])}

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lorabench.files import is_folder
+from lorabench.files import append_plain, is_folder
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.output import OUTPUT_FILE
 from lorabench.runs.requests import requests_in
@@ -45,7 +45,7 @@ def launch(
     command += ["--override"] if override else []
     # Who launches it may ask for a stop before it has come to take its lock: that one counts.
     command += [f"--ignore={','.join(requests_in(folder))}"]
-    with (folder / OUTPUT_FILE).open("ab") as log:
+    with append_plain(folder / OUTPUT_FILE) as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import socket
@@ -60,7 +61,7 @@ def _keep_config(file: Path, folder: Path, aside: Path | None, events: Events) -
     kept = folder / RUN_FILE
     if is_there(kept) and kept.samefile(file):
         return
-    if is_there(kept) and kept.read_bytes() != file.read_bytes():
+    if is_there(kept) and not filecmp.cmp(kept, file, shallow=False):
         number = 1
         while is_there(place := (aside or folder) / f"run-{number}.yaml"):
             number += 1
