@@ -98,7 +98,6 @@ def _print_into_log(path: Path) -> int:
     with log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    sys.stdout, sys.stderr = log_stream(1), log_stream(2)
     return said
 
 
