@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 from lorabench.text import visible
-from lorabench.training.audit.judge import short_name
+from lorabench.training.audit.facts import short_name
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments

@@ -12,6 +12,8 @@ from lorabench.training.audit.recorder import TensorStep
 
 _ROUNDINGS = 7
 """Roundings between a gradient and the new value that may add up in one direction."""
+READABLE = 0.5
+"""A tolerance below it leaves enough of an update to be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Agreement:
     @property
     def readable(self) -> bool:
         """Whether rounding leaves enough of the change to be compared."""
-        return self.tolerance < 0.5
+        return self.tolerance < READABLE
 
 
 def agreement(step: TensorStep, wanted: Tensor, roundings: int = _ROUNDINGS) -> Agreement:

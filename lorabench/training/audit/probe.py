@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
 from transformers import TrainerCallback
 
 from lorabench.errors import LorabenchError
 from lorabench.text import visible
 from lorabench.training.audit.change import change_of
+from lorabench.training.audit.facts import short_name, step_report
 from lorabench.training.audit.judge import (
     CHECK,
     finite_findings,
     hook_findings,
     own_findings,
     probe_findings,
-    short_name,
-    step_report,
     stillness_findings,
 )
 from lorabench.training.audit.recorder import Recorder, Step
-from lorabench.training.audit.report import AuditReport, ModuleChange, ScalingCheck
+from lorabench.training.audit.report import AuditReport, ModuleChange, ScalingCheck, StepReport
 from lorabench.training.audit.scaling import scaling_checks
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.finding import Finding
@@ -73,22 +73,21 @@ def _audit(config: RunConfig, steps: int) -> AuditReport:
     with tempfile.TemporaryDirectory() as folder:
         quiet = _QUIET | {"output_dir": folder}
         trainer = build(_changed(config, quiet | _PLAIN_SGD))
-        steps_taken = record(trainer, steps)
-        findings = [*finite_findings(steps_taken), *probe_findings(steps_taken)]
-        probe = tuple(step_report(step, 1.0) for step in steps_taken)
+        probe = step_reports(trainer, steps)
         scaling = scaling_checks(trainer)
-        del trainer, steps_taken
-        gc.collect()  # two models, and two sets of copies, may be one too many
+        del trainer
+        gc.collect()  # two models may be one too many
         trainer = build(_changed(config, quiet))
-        steps_taken = record(trainer, steps)
-        learning_rate = float(trainer.args.learning_rate)
-        findings += [*finite_findings(steps_taken), *own_findings(steps_taken), *_scaling_findings(scaling)]
-        findings += [*hook_findings(steps_taken), *stillness_findings(steps_taken)]
+        before = {name: p.detach().to("cpu", copy=True) for name, p in trained(trainer.model)}
+        own = step_reports(trainer, steps)
+        findings = [*finite_findings(probe), *probe_findings(probe)]
+        findings += [*finite_findings(own), *own_findings(own), *_scaling_findings(scaling)]
+        findings += [*hook_findings(own), *stillness_findings(own)]
         return AuditReport(
             config=str(config.path or ""),
-            probe=probe,
-            own=tuple(step_report(step, learning_rate) for step in steps_taken),
-            changes=tuple(module_changes(trainer.model, steps_taken)),
+            probe=tuple(probe),
+            own=tuple(own),
+            changes=tuple(module_changes(trainer.model, before)),
             scaling=tuple(scaling),
             findings=tuple(findings),
         )
@@ -101,17 +100,29 @@ def _changed(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     return copy
 
 
-def record(trainer: Any, steps: int) -> list[Step]:
-    """Train `steps` optimizer steps and return what happened; the schedule stays that of the whole run."""
-    recorder = Recorder(trainer)
+def step_reports(trainer: Any, steps: int) -> list[StepReport]:
+    """Train `steps` optimizer steps and return what happened, each reduced to numbers before the next.
+
+    The schedule stays that of the whole run.
+
+    Raises:
+        LorabenchError: the data gives no step.
+    """
+    reports: list[StepReport] = []
+    learning_rate = float(trainer.args.learning_rate)
+    record(trainer, steps, lambda step: reports.append(step_report(step, learning_rate)))
+    if not reports:
+        raise LorabenchError("The run has no step to audit: its data gives no batch.")
+    return reports
+
+
+def record(trainer: Any, steps: int, take: Callable[[Step], object]) -> None:
+    """Train `steps` optimizer steps and give each one to `take`."""
     halt = _Halt(steps)
     trainer.add_callback(halt)
-    with recorder.recording():
+    with Recorder(trainer, take).recording():
         trainer.train()
     trainer.remove_callback(halt)
-    if not recorder.steps:
-        raise LorabenchError("The run has no step to audit: its data gives no batch.")
-    return recorder.steps
 
 
 class _Halt(TrainerCallback):
@@ -124,11 +135,16 @@ class _Halt(TrainerCallback):
         control.should_training_stop = state.global_step >= self._steps
 
 
-def module_changes(model: Any, steps: Sequence[Step]) -> Iterator[ModuleChange]:
-    """Compare each adapted module's ΔW before the first of `steps` with that after the last."""
+def trained(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters that train, with their names."""
+    return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+
+
+def module_changes(model: Any, before: Mapping[str, Tensor]) -> Iterator[ModuleChange]:
+    """Compare each adapted module's ΔW now with that of the parameters `before`."""
     from peft.tuners.lora import LoraLayer
 
-    first, last = steps[0].tensors, steps[-1].tensors
+    now = dict(trained(model))
     for name, module in model.named_modules():
         if not isinstance(module, LoraLayer):
             continue
@@ -136,10 +152,11 @@ def module_changes(model: Any, steps: Sequence[Step]) -> Iterator[ModuleChange]:
             a, b = f"{name}.lora_A.{adapter}.weight", f"{name}.lora_B.{adapter}.weight"
             if adapter in module.lora_embedding_A:
                 a, b = f"{name}.lora_embedding_A.{adapter}", f"{name}.lora_embedding_B.{adapter}"
-            if a not in first or b not in first or first[a].before.dim() != 2:
+            if a not in before or b not in before or before[a].dim() != 2:
                 continue  # a convolution's
             scaling = float(module.scaling[adapter])
-            change = change_of(first[a].before, first[b].before, last[a].after, last[b].after, scaling)
+            new_a, new_b = now[a].detach().cpu(), now[b].detach().cpu()
+            change = change_of(before[a], before[b], new_a, new_b, scaling)
             yield ModuleChange(
                 short_name(name), scaling, change.norm, change.by_a, change.by_b, change.norm_before
             )

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lorabench.training.preflight.finding import Finding
+from lorabench.training.preflight.finding import Finding, Level
+
+
+@dataclass(frozen=True, slots=True)
+class Stillness:
+    """Why a tensor did not move, or hardly: whether that is wrong, what it did (a verb first), and why."""
+
+    level: Level
+    what: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRow:
     """One tensor in one step.
 
+    `finite` says that neither it nor its gradients hold a NaN or an infinity.
     `relative` is ‖Δθ‖/‖θ‖ (infinite where θ was 0) and `moved` the share of its numbers that changed.
     `scale` and `residual` compare Δθ with −lr·g of the gradient that the optimizer used, under SGD;
     `hook_scale` and `hook_residual` compare that gradient with what a hook kept. None where there is nothing
-    to compare. `unexplained` is ‖Δθ − expected‖/‖Δθ‖ after all factors, None where the rule is not known.
+    to compare. `unexplained` is ‖Δθ − expected‖/‖Δθ‖ after all factors, None where the rule is not known. The
+    tolerances are what the tensor's dtype explains of `scale` and `residual`, and of `unexplained`.
     """
 
     tensor: str
+    finite: bool
     norm: float
     gradient_norm: float | None
     relative: float
@@ -28,6 +40,8 @@ class TensorRow:
     hook_scale: float | None
     hook_residual: float | None
     unexplained: float | None
+    unexplained_tolerance: float
+    still: Stillness | None
 
 
 @dataclass(frozen=True, slots=True)

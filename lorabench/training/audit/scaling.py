@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorabench.training.audit.judge import short_name
+from lorabench.training.audit.facts import short_name
 from lorabench.training.audit.report import ScalingCheck
 
 _ROUNDINGS = 8

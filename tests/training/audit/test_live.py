@@ -33,10 +33,10 @@ def watched(config: Any, prepare: Any = None) -> tuple[Told, list[Step]]:
     trainer = build(config, callbacks=[UpdateWatch(told.write, told.warnings.append)])
     if prepare is not None:
         prepare(trainer)
-    recorder = Recorder(trainer)
-    with recorder.recording():
+    steps: list[Step] = []
+    with Recorder(trainer, steps.append).recording():
         trainer.train()
-    return told, recorder.steps
+    return told, steps
 
 
 def relative(step: Step, mark: str) -> float:

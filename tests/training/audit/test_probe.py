@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import pytest
 import torch
 
-from lorabench.training.audit.judge import (
-    finite_findings,
-    own_findings,
-    probe_findings,
-    step_report,
-    stillness_findings,
-)
+from lorabench.training.audit.facts import step_report
+from lorabench.training.audit.judge import finite_findings, own_findings, probe_findings, stillness_findings
 from lorabench.training.audit.measure import as_hooked, as_used
 from lorabench.training.audit.probe import audit, record
 from lorabench.training.audit.recorder import Step
+from lorabench.training.audit.report import StepReport
 from lorabench.training.trainer.build import build
 from tests.training.audit.conftest import Configured
 
@@ -26,7 +23,13 @@ def recorded(config: Any, steps: int = 2, prepare: Any = None) -> list[Step]:
     trainer = build(config)
     if prepare is not None:
         prepare(trainer)
-    return record(trainer, steps)
+    taken: list[Step] = []
+    record(trainer, steps, taken.append)
+    return taken
+
+
+def reduced(steps: list[Step]) -> list[StepReport]:
+    return [step_report(step, 1.0) for step in steps]
 
 
 def same_rows(trainer: Any) -> None:
@@ -49,7 +52,7 @@ def test_plain_sgd_applies_lr_times_the_gradient(configured: Configured) -> None
     scales = used_scales(steps)
     assert len(scales) == 24 * 2 - 12  # six layers, A and B of two modules; A rests in the first step
     assert scales == pytest.approx([1.0] * len(scales), abs=1e-6)
-    assert [finding.level for finding in probe_findings(steps)] == ["ok"]
+    assert [finding.level for finding in probe_findings(reduced(steps))] == ["ok"]
 
 
 def test_hooks_mislead_when_gradients_accumulate_and_the_audit_does_not(configured: Configured) -> None:
@@ -105,7 +108,7 @@ def test_an_optimizer_that_applies_half_is_found_with_its_tensors(
                     parameter.data.add_(parameter.grad, alpha=-0.5 * group["lr"])
 
     monkeypatch.setattr(torch.optim.SGD, "step", halved)
-    (finding, *others) = probe_findings(recorded(configured()))
+    (finding, *others) = probe_findings(reduced(recorded(configured())))
     assert finding.level == "error"
     assert not others
     assert "0.5 times" in finding.message
@@ -129,7 +132,7 @@ def test_a_step_replaced_on_the_optimizer_itself_is_measured_as_well(configured:
 
     steps = recorded(configured(), prepare=replace)
     assert [step.applied for step in steps] == [True, True]
-    assert next(probe_findings(steps)).level == "error"
+    assert next(probe_findings(reduced(steps))).level == "error"
     assert used_scales(steps) == pytest.approx([0.5] * len(used_scales(steps)), abs=1e-5)
 
 
@@ -163,12 +166,12 @@ def test_momentum_is_explained_and_is_no_plain_step(configured: Configured) -> N
             group["momentum"], group["nesterov"] = 0.9, True
 
     steps = recorded(configured(learning_rate=0.1), steps=3, prepare=give_momentum)
-    assert [finding.level for finding in own_findings(steps)] == ["ok"]
-    assert next(probe_findings(steps)).level == "error"  # Δθ is more than −lr·g
+    assert [finding.level for finding in own_findings(reduced(steps))] == ["ok"]
+    assert next(probe_findings(reduced(steps))).level == "error"  # Δθ is more than −lr·g
 
 
 def test_an_optimizer_with_another_rule_stands_as_measured(configured: Configured) -> None:
-    (finding,) = own_findings(recorded(configured(optim="adafactor", learning_rate=0.01)))
+    (finding,) = own_findings(reduced(recorded(configured(optim="adafactor", learning_rate=0.01))))
     assert (finding.level, "Adafactor" in finding.message) == ("warning", True)
 
 
@@ -181,7 +184,7 @@ def test_the_audit_saves_nothing_whatever_the_run_would(configured: Configured) 
 
 
 def explain(steps: list[Step], names: set[str]) -> None:
-    assert [finding.level for finding in own_findings(steps)] == ["ok"]
+    assert [finding.level for finding in own_findings(reduced(steps))] == ["ok"]
     report = step_report(
         steps[-1], float(steps[-1].tensors[next(iter(steps[-1].tensors))].group["initial_lr"])
     )
@@ -225,7 +228,7 @@ def test_the_loss_scale_is_divided_out_and_an_overflow_is_a_skipped_step(configu
 
     steps = recorded(configured(max_grad_norm=0.3), prepare=scaled(1024.0))
     assert steps[0].loss_scale == 1024
-    assert [finding.level for finding in own_findings(steps)] == ["ok"]
+    assert [finding.level for finding in own_findings(reduced(steps))] == ["ok"]
     assert used_scales(steps) == pytest.approx([1.0] * len(used_scales(steps)), abs=3e-6)
     assert {factor.name: factor.value for factor in step_report(steps[0], 1.0).factors}[
         "loss scale"
@@ -236,7 +239,7 @@ def test_the_loss_scale_is_divided_out_and_an_overflow_is_a_skipped_step(configu
 
     skipped = recorded(configured(), prepare=scaled(2.0**127))
     assert not skipped[0].applied
-    assert "overflowed in fp16" in [finding.message for finding in own_findings(skipped)][-1]
+    assert "overflowed in fp16" in [finding.message for finding in own_findings(reduced(skipped))][-1]
 
 
 def test_tensors_that_stand_still_are_named_or_explained(configured: Configured) -> None:
@@ -251,7 +254,7 @@ def test_tensors_that_stand_still_are_named_or_explained(configured: Configured)
         for group in trainer.optimizer.param_groups:
             group["params"] = [p for p in group["params"] if p is not lost]
 
-    findings = list(stillness_findings(recorded(configured(), prepare=break_two)))
+    findings = list(stillness_findings(reduced(recorded(configured(), prepare=break_two))))
     told = {finding.message.split(" ", 1)[0]: finding for finding in findings if finding.level == "error"}
     assert "no gradient" in told["model.layers.0.self_attn.q_proj.lora_A"].message
     assert "not in the optimizer" in told["model.layers.1.mlp.down_proj.lora_B"].message
@@ -266,11 +269,11 @@ def test_updates_that_rounding_swallows_are_no_silence(configured: Configured) -
         trainer.model.to(torch.bfloat16)
 
     tiny = recorded(configured(learning_rate=1e-7), steps=3, prepare=to_bfloat16)
-    (finding,) = (f for f in stillness_findings(tiny) if f.level == "error")
+    (finding,) = (f for f in stillness_findings(reduced(tiny)) if f.level == "error")
     assert "(lora_A;" in finding.message
     assert "rounding of bfloat16" in finding.detail
     good = recorded(configured(), prepare=to_bfloat16)
-    assert "error" not in {finding.level for finding in probe_findings(good)}
+    assert "error" not in {finding.level for finding in probe_findings(reduced(good))}
     scales = [
         found for step in good for t in step.tensors.values() if (found := as_used(t)) and found.readable
     ]
@@ -323,12 +326,12 @@ def scaled_by(factor: float) -> Any:
 def test_a_fused_optimizer_that_divides_and_skips_in_its_kernel_is_understood(configured: Configured) -> None:
     fused = {"optim": "adamw_torch_fused", "learning_rate": 0.01}
     steps = recorded(configured(**fused), prepare=scaled_by(1024.0))
-    assert [finding.level for finding in own_findings(steps)] == ["ok"]
+    assert [finding.level for finding in own_findings(reduced(steps))] == ["ok"]
     assert hook_scales(steps) == pytest.approx([1 / 1024] * len(hook_scales(steps)), rel=1e-5)
     skipped = recorded(configured(**fused), steps=1, prepare=scaled_by(2.0**127))
     assert not skipped[0].applied
-    assert "overflowed in fp16" in [finding.message for finding in own_findings(skipped)][-1]
-    assert list(stillness_findings(skipped)) == []
+    assert "overflowed in fp16" in [finding.message for finding in own_findings(reduced(skipped))][-1]
+    assert list(stillness_findings(reduced(skipped))) == []
 
 
 def test_nan_is_an_error_with_its_tensors_and_no_explained_update(configured: Configured) -> None:
@@ -339,10 +342,10 @@ def test_nan_is_an_error_with_its_tensors_and_no_explained_update(configured: Co
         lost.data[0, 0] = math.nan
 
     steps = recorded(configured(), steps=1, prepare=poison)
-    (finding,) = finite_findings(steps)
+    (finding,) = finite_findings(reduced(steps))
     assert finding.level == "error"
     assert "layers.2.self_attn.q_proj.lora_A" in finding.detail
-    told = [*probe_findings(steps), *own_findings(steps)]
+    told = [*probe_findings(reduced(steps)), *own_findings(reduced(steps))]
     assert not any("lora_B of 12" in f.message or "24 tensors" in f.message for f in told)
 
 
@@ -364,10 +367,10 @@ def test_a_wrong_scale_is_found_in_bfloat16_under_adam_too(
 
     values = {"optim": "adamw_torch", "learning_rate": 0.01}
     right = recorded(configured(**values), prepare=to_bfloat16)
-    assert "error" not in {finding.level for finding in own_findings(right)}
+    assert "error" not in {finding.level for finding in own_findings(reduced(right))}
     monkeypatch.setattr(torch.optim.AdamW, "step", wrong)
     steps = recorded(configured(**values), prepare=to_bfloat16)
-    assert next(iter(own_findings(steps))).level == "error"
+    assert next(iter(own_findings(reduced(steps)))).level == "error"
 
 
 def test_steps_that_bfloat16_cannot_show_are_not_called_explained(configured: Configured) -> None:
@@ -375,7 +378,7 @@ def test_steps_that_bfloat16_cannot_show_are_not_called_explained(configured: Co
         trainer.model.to(torch.bfloat16)
 
     values = {"optim": "adamw_torch", "learning_rate": 2e-4}
-    told = list(own_findings(recorded(configured(**values), steps=3, prepare=to_bfloat16)))
+    told = list(own_findings(reduced(recorded(configured(**values), steps=3, prepare=to_bfloat16))))
     assert any("cannot be read" in finding.message and finding.level == "warning" for finding in told)
 
 
@@ -388,7 +391,7 @@ def test_an_optimizer_of_another_library_is_not_taken_for_torch_s(configured: Co
         inner.__class__ = type("AdamW", (type(inner),), {"__module__": "bitsandbytes.optim.adamw"})
 
     steps = recorded(configured(optim="adamw_torch", learning_rate=0.01), prepare=disguise)
-    (finding,) = own_findings(steps)
+    (finding,) = own_findings(reduced(steps))
     assert (finding.level, "bitsandbytes.optim.adamw.AdamW" in finding.message) == ("warning", True)
 
 
@@ -398,6 +401,18 @@ def test_of_an_embedding_a_starts_at_zero_and_b_rests(configured: Configured) ->
     assert any("lora_embedding_B got a gradient of 0 in the first step" in message for message in messages)
     assert {finding.level for finding in report.findings} <= {"ok", "warning"}
     assert "model.embed_tokens" in {change.module for change in report.changes}
+
+
+def test_no_step_s_copies_outlive_it(configured: Configured) -> None:
+    kept: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def take(step: Step) -> None:
+        alive.append(sum(reference() is not None for reference in kept))
+        kept.extend(weakref.ref(tensor.after) for tensor in step.tensors.values())
+
+    record(build(configured()), 3, take)
+    assert alive == [0, 0, 0]
 
 
 def test_an_audit_that_cannot_check_the_scaling_says_so(configured: Configured) -> None:
