@@ -43,7 +43,7 @@ class HelpDialog(ModalScreen[None]):
             keys = Table.grid(padding=(0, 2))
             for key, does in self.keys:
                 keys.add_row(Text(key, "bold"), Text(does))
-            # One widget: with one for each paragraph, as Textual has it, the dialog comes three times as late.
+            # One widget: with one for each paragraph, as Textual has it, the dialog comes thrice as late.
             content = Group(Markdown(f"{self.text}\n\n## Keys"), keys)
             colours = self.app.theme_variables
             code, title = f"bold {colours['text-warning']}", f"bold {colours['text-primary']}"

@@ -55,8 +55,7 @@ async def test_help_is_one_widget_in_the_colours_of_the_theme(run: Path) -> None
         assert [type(widget) for widget in app.screen.query("Static")] == [Static]
         line = next(line for line in app.screen._compositor.render_strips() if "events.jsonl" in line.text)
         code = next(segment for segment in line if "events.jsonl" in segment.text)
-        assert code.style is not None and code.style.color is not None
-        assert code.style.color.name == app.theme_variables["text-warning"].lower()
+        assert str(code.style).startswith(f"bold {app.theme_variables['text-warning'].lower()} on ")
 
 
 async def test_what_the_first_keys_want_is_imported_while_nobody_waits(
