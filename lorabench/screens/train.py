@@ -33,7 +33,7 @@ from lorabench.widgets.painting import Painting
 ADAPTER_FILE = "adapter_model.safetensors"
 # While a run trains, so many paintings of the loss go with one of the numbers beside it.
 WHOLE_EVERY = 2
-PANELS = ("", "-only-loss", "-only-delta", "-only-log")
+PANELS = ("-all", "-only-loss", "-only-delta", "-only-log")
 
 
 class TrainScreen(WorkScreen):
@@ -271,8 +271,9 @@ takes a few steps beside the run, and says whether the change applied to the wei
     def action_panel(self) -> None:
         """Show one panel alone, the next one, or all again."""
         self.panel = (self.panel + 1) % len(PANELS)
-        for name in PANELS[1:]:
-            self.set_class(PANELS[self.panel] == name, name)
+        # Each update gives all widgets their styles anew: let there be one.
+        self.remove_class(*PANELS, update=False)
+        self.add_class(PANELS[self.panel])
 
     @work(exclusive=True, group="warnings", exit_on_error=False)
     async def action_warnings(self) -> None:
