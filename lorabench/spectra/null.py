@@ -48,16 +48,28 @@ _locks: dict[tuple[tuple[int, int], int, Part], Lock] = {}
 def null_band(shape: tuple[int, int], rank: int, part: Part = "ΔW") -> tuple[float, float]:
     """Return the 5 % and 95 % quantile of alpha of an untrained B·A (or A, or B) of this shape and rank.
 
-    `shape` is (out, in). Below 32 singular values it is simulated with a fixed seed, once for each shape:
-    50,000/rank^1.5 draws (780 at rank 16), at most 2000, in at most 40 ms. From there on it is a formula, in
+    `shape` is (out, in). Below 32 singular values N it is simulated with a fixed seed, once for each shape:
+    50,000/N^1.5 draws (780 at rank 16), at most 2000, in at most 40 ms. From there on it is a formula, in
     microseconds, that leaves 2 to 8 % on either side; above 1024 singular values it is extrapolated.
     (NaN, NaN) where the spectrum has a single value.
     """
     sizes = {"A": (rank, shape[1]), "B": (rank, shape[0]), "ΔW": (rank, *shape)}[part]
     if min(sizes) >= _FORMULA_FROM:
         return _formula_band(sizes)
-    with _locks.setdefault((shape, rank, part), Lock()):
-        return _simulated_band(shape, rank, part)
+    key = (*_smallest_last(shape, rank, part), part)
+    with _locks.setdefault(key, Lock()):
+        return _simulated_band(*key)
+
+
+def _smallest_last(shape: tuple[int, int], rank: int, part: Part) -> tuple[tuple[int, int], int]:
+    """Return a shape and a rank not above it that have the same band: what is drawn is of the rank's size."""
+    if part != "ΔW":
+        side = shape[1] if part == "A" else shape[0]
+        return (max(side, rank), max(side, rank)), min(side, rank)
+    out, inner = shape
+    if rank <= min(shape):
+        return shape, rank
+    return ((rank, inner), out) if out < inner else ((out, rank), inner)
 
 
 def _formula_band(sizes: tuple[int, ...]) -> tuple[float, float]:
@@ -75,7 +87,7 @@ def _formula_band(sizes: tuple[int, ...]) -> tuple[float, float]:
 @lru_cache(maxsize=256)
 def _simulated_band(shape: tuple[int, int], rank: int, part: Part) -> tuple[float, float]:
     rng = np.random.default_rng(_SEED)
-    draws = int(np.clip(50_000 / min(rank, *shape) ** 1.5, 300, 2000))
+    draws = int(np.clip(50_000 / rank**1.5, 300, 2000))
     batch = max(1, _BATCH_ENTRIES // rank**2)
     sizes = [min(batch, draws - done) for done in range(0, draws, batch)]
     alpha = np.concatenate([_alphas(rng, shape, rank, part, size) for size in sizes])
@@ -96,9 +108,7 @@ def _alphas(
 
 
 def _gaussian(rng: np.random.Generator, rows: int, rank: int, draws: int) -> Float64Array:
-    """Draw R, shape (draws, min(rows, rank), rank), with RᵀR as that of a Gaussian matrix (rows × rank)."""
-    if rows < rank:
-        return rng.standard_normal((draws, rows, rank))
+    """Draw R, shape (draws, rank, rank), with RᵀR as that of a Gaussian matrix (rows × rank), rows ≥ rank."""
     upper = np.triu(rng.standard_normal((draws, rank, rank)), 1)
     diagonal = np.arange(rank)
     upper[:, diagonal, diagonal] = np.sqrt(rng.chisquare(rows - diagonal, size=(draws, rank)))
@@ -107,8 +117,6 @@ def _gaussian(rng: np.random.Generator, rows: int, rank: int, draws: int) -> Flo
 
 def _uniform(rng: np.random.Generator, rows: int, rank: int, draws: int) -> Float64Array:
     """Draw the same for a matrix of uniform entries of unit variance."""
-    if rows < rank:
-        return rng.uniform(-np.sqrt(3), np.sqrt(3), (draws, rows, rank))
     upper = _gaussian(rng, rows, rank, draws)
     # The gamma distribution has this mean and variance, and no column of length 0.
     shape = rows / _UNIFORM_SQUARE_VARIANCE

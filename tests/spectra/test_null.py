@@ -27,7 +27,8 @@ def dense_alphas(shape: tuple[int, int], rank: int, part: str, draws: int) -> np
 
 @pytest.mark.parametrize("part", ["ΔW", "A", "B"])
 @pytest.mark.parametrize(
-    ("shape", "rank"), [((96, 64), 2), ((96, 64), 4), ((40, 120), 8), ((200, 100), 24), ((20, 30), 40)]
+    ("shape", "rank"),
+    [((96, 64), 2), ((96, 64), 4), ((40, 120), 8), ((200, 100), 24), ((20, 30), 40), ((5, 4), 900)],
 )
 def test_nine_in_ten_untrained_updates_lie_in_the_band(shape, rank, part):
     low, high = null_band(shape, rank, part)
@@ -71,6 +72,16 @@ def test_no_rank_takes_long(monkeypatch):
     bands = np.array([null_band((8192, 4096), rank) for rank in (32, 64, 128, 256, 512, 1024, 2048)])
     assert (bands[:, 0] < bands[:, 1]).all()
     assert (bands > 1).all()
+
+
+def test_no_rank_makes_large_draws(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        "lorabench.spectra.null._simulated_band", lambda shape, rank, part: sizes.append(rank)
+    )
+    for part in ("ΔW", "A", "B"):
+        null_band((3, 2), 200_000, part)
+    assert sizes == [2, 2, 3]
 
 
 def test_the_squared_lengths_of_uniform_rows_vary_less_than_gaussian_ones():
