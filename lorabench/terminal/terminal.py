@@ -10,9 +10,9 @@ import tempfile
 import termios
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 from lorabench.errors import LorabenchError
+from lorabench.runs.log_stream import log_stream
 from lorabench.terminal.tty_file import RESET, TtyFile
 
 _PRIVATE_FD = 100
@@ -47,10 +47,9 @@ class Terminal:
         os.dup2(null, 0)
         os.close(null)
         self.log_here()
-        for stream in (sys.__stdout__, sys.__stderr__):
-            if stream is not None:
-                # Whatever is printed goes into the log at once, in lines, and no name in it raises.
-                _as_log(stream)
+        # Whatever is printed goes into the log at once; Textual puts streams of its own over these.
+        sys.stdout = sys.__stdout__ = log_stream(1)  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = log_stream(2)  # type: ignore[misc]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -143,9 +142,3 @@ def _onto_standard_output(fd: int) -> None:
         stream.flush()
     for number in (1, 2):
         os.dup2(fd, number)
-
-
-def _as_log(stream: TextIO) -> None:
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(line_buffering=True, errors="backslashreplace")

@@ -12,6 +12,7 @@ from pathlib import Path
 from lorabench.errors import LorabenchError
 from lorabench.files import append_plain, is_folder
 from lorabench.runs.history import RUN_FILE
+from lorabench.runs.log_stream import log_stream
 from lorabench.runs.output import OUTPUT_FILE
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer.ranks import waits_for_the_first
@@ -98,6 +99,7 @@ def _print_into_log(path: Path) -> int:
     with log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    sys.stdout, sys.stderr = log_stream(1), log_stream(2)
     return said
 
 

@@ -6,8 +6,11 @@ import logging
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from lorabench.runs.events import EVENTS_FILE, EventWriter, parse_event
+from lorabench.runs.record import ENDINGS
+from lorabench.runs.reserve import Reserve
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +21,7 @@ class Events:
     """Writes events where this process is the one that does; others write only how they failed.
 
     An event that cannot be written is counted, and told of by a `warning` once the file takes writing again.
+    For the one that tells how the run has ended some room is kept.
     """
 
     def __init__(self, folder: Path, *, first: bool = True) -> None:
@@ -26,11 +30,20 @@ class Events:
         self._first = first
         self._began = time.time()
         self._lost = 0
+        self._reserve = Reserve(folder) if first else None
 
     def write(self, kind: str, **fields: object) -> bool:
         """Append an event; say whether it is in the file."""
         if not self._first and kind != "failed":
             return False
+        if self._try(kind, fields):
+            return True
+        if kind in ENDINGS and self._reserve is not None:
+            self._reserve.give_up()
+            return self._try(kind, fields)
+        return False
+
+    def _try(self, kind: str, fields: dict[str, Any]) -> bool:
         try:
             if self._lost:
                 text = f"{self._lost} events could not be written here."
@@ -56,5 +69,7 @@ class Events:
         self.write("warning", text=text, source=source)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and give back the room that was kept."""
         self._writer.close()
+        if self._reserve is not None:
+            self._reserve.give_up()

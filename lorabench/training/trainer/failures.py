@@ -27,6 +27,10 @@ _NO_ROOM = (
 )
 
 
+LEARNT_NOTHING = ("nan", "zero gradients")
+"""Reasons of runs whose weights are worth nothing."""
+
+
 class NotFinite(LorabenchError):
     """A loss that is NaN or infinite."""
 
@@ -75,8 +79,7 @@ def failure_of(error: BaseException, config: RunConfig) -> Failure:
             "save_only_model makes them smaller.",
         )
     if isinstance(error, ImportError):
-        package = "'lorabench[qlora]'" if "bitsandbytes" in str(error) else "what is missing"
-        return Failure("missing package", _first_line(error), f"pip install {package}")
+        return Failure("missing package", _first_line(error), _how_to_install(error))
     told = f"{type(error).__name__}: {_first_line(error)}"
     return Failure("error", told, "output.log holds the traceback.")
 
@@ -109,6 +112,12 @@ def make_room(folder: Path, step: int) -> None:
     torn = folder / f"checkpoint-{step}"
     if is_folder(torn) and not is_there(torn / TRAINER_STATE_FILE):
         shutil.rmtree(torn)
+
+
+def _how_to_install(error: ImportError) -> str:
+    if "bitsandbytes" in str(error):
+        return "pip install 'lorabench[qlora]'"
+    return "Install what it names, or another version of it; output.log holds the traceback."
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench.errors import LorabenchError
+from lorabench.files import is_folder
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.lock import Owner, take_lock
 from lorabench.runs.requests import clear_requests, requests_in, stop_requested
@@ -65,7 +66,7 @@ def train(
     started. `stopping`, once set, asks for a stop as the file `stop` does: save, and end. Such a
     file counts but for those to `ignore`, as `requests_in` had them; None is those that are there already.
     """
-    file = path / RUN_FILE if path.is_dir() else path
+    file = path / RUN_FILE if is_folder(path) else path
     with contextlib.ExitStack() as stack:
         try:
             config = RunConfig.load(file)
@@ -172,6 +173,7 @@ class _Run:
         from lorabench.training.trainer.callback import NothingLeft, RunCallback
         from lorabench.training.trainer.hardware import gpus_of
         from lorabench.training.trainer.meters import MetersThread
+        from lorabench.training.trainer.saving import save_final
         from lorabench.training.trainer.start import prepare_folder, started_fields
 
         began = time.monotonic()
@@ -194,7 +196,7 @@ class _Run:
         with meters, contextlib.suppress(NothingLeft):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self._events.write("stage", stage="saving")
-        trainer.save_model(str(self._folder))
+        save_final(trainer, self._folder)
         self._publish(trainer)
         return self._done(callback, trainer.state.global_step, time.monotonic() - began)
 
@@ -217,18 +219,23 @@ class _Run:
         return Outcome(state, reason, path=self._folder, step=step)
 
     def _failed(self, error: BaseException) -> Outcome:
-        from lorabench.training.trainer.failures import failure_of, make_room
+        from lorabench.training.trainer.failures import LEARNT_NOTHING, failure_of, make_room
+        from lorabench.training.trainer.saving import rescue, where_rescued
 
         reason, told, hint = failure_of(error, self._config)
-        step = self._trainer.state.global_step if self._trainer is not None else None
+        step, saved = self._trainer.state.global_step if self._trainer is not None else None, None
         with contextlib.suppress(OSError):  # output.log and the events may be on the disk that is full
             if reason == "disk full" and step is not None and is_first():
                 make_room(self._folder, step)
-            alike = reason in ("nan", "zero gradients")  # every process knows, and the first one tells
+            alike = reason in LEARNT_NOTHING  # every process knows, and the first one tells
+            if self._trainer is not None and not alike:
+                saved = rescue(self._trainer, self._folder)
+                told += where_rescued(saved, step)
             if not self._events.failed_elsewhere() and (is_first() or not alike):
-                self._events.write("failed", reason=reason, error=told, hint=hint, step=step)
+                path = None if saved is None else str(saved)
+                self._events.write("failed", reason=reason, error=told, hint=hint, step=step, path=path)
             traceback.print_exception(error)
-        return Outcome("failed", reason, told, hint, step=step)
+        return Outcome("failed", reason, told, hint, path=saved, step=step)
 
 
 def _told(finding: Finding) -> dict[str, str]:

@@ -5,10 +5,12 @@ They run the entry point itself; what a test wants to go wrong in one is done in
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,40 @@ def limit_files(size: int) -> None:
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def fill_at_step(disk: Path, full: int, room: int | None, temporary: Path | None = None) -> None:
+    """Let nothing more fit on a disk when one step ends, until another one begins."""
+    _on("on_step_end", full, lambda: _fill(disk / "filler"))
+    if room is not None:
+        _on("on_step_begin", room, lambda: (disk / "filler").unlink())
+    tempfile.tempdir = None if temporary is None else str(temporary)
+
+
+def _fill(path: Path) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    for size in (4096, 1):
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(fd, bytes(size))
+    os.close(fd)
+
+
+def fail_to_write_in(name: str) -> None:
+    """Let no weights be written into a folder of this name."""
+    import errno
+
+    import peft.peft_model
+
+    save = peft.peft_model.safe_save_file
+
+    def fail(tensors: Any, path: str, **more: Any) -> None:
+        if name in Path(path).parts:
+            Path(path).write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(tensors, path, **more)
+
+    peft.peft_model.safe_save_file = fail
 
 
 def _on(event: str, step: int, do: Callable[[], None]) -> None:
