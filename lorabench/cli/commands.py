@@ -11,6 +11,7 @@ import typer
 import lorabench
 from lorabench.cli.options import CsvOption, JsonOption, OutputOption, PathArgument
 from lorabench.cli.run_commands import audit_command, check_command, new_command
+from lorabench.cli.signals import end_by_exception
 from lorabench.cli.train_command import stop_command, train_command, watch_command
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app = typer.Typer(
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit status."""
+    end_by_exception()
     try:
         app(list(arguments), prog_name="lorabench")
     except SystemExit as end:

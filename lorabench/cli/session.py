@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench.cli import trainers
+from lorabench.cli.signals import end_by_exception
 from lorabench.terminal.parent import detach
 from lorabench.terminal.terminal import Terminal
 from lorabench.text import visible
@@ -32,6 +33,7 @@ def run(path: Path | None, options: Options) -> int:
     Raises:
         LorabenchError: The terminal cannot be opened.
     """
+    end_by_exception()  # until there is a session, which knows better
     terminal = Terminal()
     try:
         app = _app(path, options, terminal)

@@ -16,7 +16,7 @@ from lorabench.cli.progress import Display, display
 from lorabench.cli.watch import Interrupts, Watch
 from lorabench.errors import LorabenchError
 from lorabench.files import is_there
-from lorabench.runs.checkpoints import checkpoints
+from lorabench.runs.checkpoints import checkpoints, newest_whole
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.lock import RunLockedError, read_owner
 from lorabench.runs.output import OUTPUT_FILE, OutputTail
@@ -134,7 +134,9 @@ def tell_end(folder: Path, record: RunRecord, shown: Display, status: int | None
         return 0
     if record.state == "stopped":
         shown.line(f"Stopped: {visible(record.reason)}", "bold yellow")
-        shown.line(f"Go on: lorabench train {shlex.quote(visible(folder))} --resume")
+        # Before its first step a run has nothing to go on from, but for what an earlier attempt has saved.
+        resume = " --resume" if record.step is not None or newest_whole(folder)[0] is not None else ""
+        shown.line(f"Go on: lorabench train {shlex.quote(visible(folder))}{resume}")
         return 0
     if record.state == "failed":
         return _failed(record, shown)

@@ -64,6 +64,7 @@ def test_ctrl_c_saves_a_checkpoint_from_which_resume_goes_on_to_the_end(run, lor
     step = stopped["step"]
     assert 0 < step < 60
     assert (run / f"checkpoint-{step}" / "trainer_state.json").is_file()
+    assert "--resume" in terminal.shown
     done = lorabench("train", run, "--resume")
     assert done.returncode == 0, done.stdout
     assert f"from step {step} on, 60 steps" in done.stdout
