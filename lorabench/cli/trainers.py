@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorabench.runs.lock import read_owner
 from lorabench.runs.requests import request_stop
 
 if TYPE_CHECKING:
@@ -70,11 +71,17 @@ class ProcessTrainer:
     def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
         self._folder = folder
         self._process = process
+        self._seen = False
 
     @property
     def alive(self) -> bool:
-        """Whether it still trains or saves."""
-        return self._process.poll() is None
+        """Whether it still trains or saves: a process that has let go of its folder only takes its leave."""
+        if self._process.poll() is not None:
+            return False
+        owner = read_owner(self._folder)
+        held = owner is not None and owner.alive is not False
+        self._seen = self._seen or held
+        return held or not self._seen
 
     def stop(self) -> None:
         """Ask it to save and end at its next step."""
