@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import sys
 import threading
@@ -41,7 +40,6 @@ class TrainingThread:
 
     def _run(self) -> None:
         try:
-            _import_the_libraries()
             self.outcome = train(
                 self.path,
                 resume=self._resume,
@@ -52,21 +50,6 @@ class TrainingThread:
         finally:
             _release()
             self.done.set()
-
-
-@functools.cache
-def _import_the_libraries() -> None:
-    """Import what trains, and leave what that made out of later garbage collections.
-
-    A full collection over the libraries' objects stops the screen for 200 to 300 ms. This is done once: what
-    a training leaves behind must not be frozen by the next.
-    """
-    gc.disable()
-    try:
-        from lorabench.training.trainer import build, callback, watched  # noqa: F401
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _release() -> None:

@@ -21,6 +21,7 @@ from lorabench.text import visible
 from lorabench.training.config.problems import environment, environment_fault
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer.events import Events
+from lorabench.training.trainer.libraries import import_libraries
 from lorabench.training.trainer.overhear import overheard
 from lorabench.training.trainer.ranks import is_first, without_ranks, world_size
 
@@ -130,6 +131,8 @@ class _Run:
             if taken_over is not None:
                 where = f"process {taken_over.pid} on {visible(taken_over.host)}"
                 self._events.warn(f"The run's lock was taken over from {where}, which is gone.")
+            if self._place == "thread":
+                import_libraries()
             if resume is not None and (resume or self._config.has("resume_from_checkpoint")):
                 self._config.apply({"resume_from_checkpoint": True if resume else None})
             if is_first():

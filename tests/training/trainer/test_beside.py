@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from lorabench.runs.device import Meters
+from lorabench.runs.lock import read_owner
 from lorabench.training.trainer import callback as callback_module
 from lorabench.training.trainer import meters
+from lorabench.training.trainer import train as train_module
 from lorabench.training.trainer.pace import Pace
 from lorabench.training.trainer.thread import TrainingThread
 from lorabench.training.trainer.train import train
 from lorabench.training.trainer.watched import WatchedTrainer
+from tests.face.trainings import kinds
 from tests.training.trainer.runs import (
     at_step,
     events_of,
@@ -65,6 +68,25 @@ def test_a_thread_trains_and_stops_like_a_process(tmp_path: Path, monkeypatch: p
         text.startswith("dataloader_num_workers is 0 here, not 2 as in the file")
         for text in warnings_of(tmp_path / "run")
     )
+
+
+def test_others_see_a_training_in_a_thread_before_it_has_imported_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def stop_here() -> None:
+        owner = read_owner(tmp_path / "run")
+        seen.extend([owner is not None and owner.alive, *kinds(tmp_path / "run")])
+        raise ImportError("No module named 'trl'")
+
+    monkeypatch.setattr(train_module, "import_libraries", stop_here)
+    thread = TrainingThread(run_file(tmp_path))
+    thread.start()
+    assert thread.done.wait(60)
+    assert seen == [True, "stage preflight"]
+    assert thread.outcome is not None
+    assert (thread.outcome.state, thread.outcome.reason) == ("failed", "missing package")
 
 
 def test_a_training_in_a_thread_leaves_nothing_for_the_next_to_carry(
