@@ -9,9 +9,11 @@ from __future__ import annotations
 import pickle
 import pickletools
 import re
+import resource
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +21,21 @@ import torch
 from safetensors.torch import save_file
 
 REFUSED, UNREADABLE = 3, 4
-_CALLING = (
-    "GLOBAL",
-    "STACK_GLOBAL",
-    "INST",
-    "EXT1",
-    "EXT2",
-    "EXT4",
-)  # whatever runs was named by one of these
+_MOST_VALUES = 200_000
+_MOST_TIMES = 4  # tensors that share their memory are written one by one
+_SMALL = 10_000_000
+_ROOM = 400_000_000
+_STATM = Path("/proc/self/statm")
+# Whatever runs was named by one of these.
+_CALLING = ("GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
 
 
 def main(source: str, target: str) -> int:
     """Write what `source` holds to `target`; else print the reason and return REFUSED or UNREADABLE."""
     try:
         content = torch.load(source, weights_only=True, map_location="cpu")
-        leaves = dict(_leaves("", content))
+        leaves = dict(islice(_leaves("", content), _MOST_VALUES + 1))
+        _check_size(source, leaves)
         # A clone each: safetensors holds no two tensors that share memory, and none with strides.
         tensors = {
             name: value.detach().contiguous().clone()
@@ -50,6 +52,22 @@ def main(source: str, target: str) -> int:
         print(str(error).partition("\n")[0] or type(error).__name__)  # noqa: T201
         return UNREADABLE
     return 0
+
+
+def _check_size(source: str, leaves: Mapping[str, Any]) -> None:
+    """Refuse what a small file can ask for: one dict in many places, one number as a tensor of any size."""
+    wanted = sum(value.nbytes for value in leaves.values() if isinstance(value, torch.Tensor))
+    if len(leaves) > _MOST_VALUES or wanted > _MOST_TIMES * Path(source).stat().st_size + _SMALL:
+        raise ValueError("written out, it would be far larger than it is")
+
+
+def _limit_memory(source: str) -> None:
+    """End this process rather than the machine's memory: a compressed file may unfold into any size."""
+    if not _STATM.exists():  # no Linux
+        return
+    held = int(_STATM.read_text().split()[5]) * resource.getpagesize()  # much, where torch has CUDA
+    most = held + _MOST_TIMES * Path(source).stat().st_size + _ROOM
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -83,4 +101,5 @@ def _called(source: str) -> str | None:
 
 
 if __name__ == "__main__":
+    _limit_memory(sys.argv[1])
     sys.exit(main(*sys.argv[1:]))

@@ -143,6 +143,8 @@ def _mapping(entry: Any) -> Mapping[str, Any]:
 def _builder(path: str, name: str | None, data_dir: str | None = None, data_files: Any = None) -> Any:
     """Return what `datasets.load_dataset` would read with, without reading and without the network."""
     _refuse_a_file(path)
+    if path == "pandas":
+        raise DataError("pandas reads pickles, which run code on loading.", "Write the rows as parquet.")
     from datasets import load_dataset_builder
 
     if is_file(Path(path) / "state.json"):

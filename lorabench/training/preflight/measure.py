@@ -71,7 +71,7 @@ class _Question:
     def __init__(self, config: RunConfig, found: Scan) -> None:
         self.config = config
         self.rows = found.kept
-        fields = (*FIELDS, "model_name_or_path", "model_revision", "trust_remote_code")
+        fields = (*FIELDS, "model_name_or_path", "model_revision")
         self._key = (
             id(found.kept),
             tuple(repr(config.get(name)) for name in fields),

@@ -161,8 +161,10 @@ def base_model(config: PretrainedConfig, dtype: Any = None) -> PreTrainedModel:
         architecture = transformers.AutoModelForCausalLM
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        build = getattr(architecture, "_from_config", None) or architecture.from_config
-        model: PreTrainedModel = build(config, dtype=dtype)
+        if hasattr(architecture, "_from_config"):
+            model: PreTrainedModel = architecture._from_config(config, dtype=dtype)
+        else:
+            model = architecture.from_config(config, dtype=dtype, trust_remote_code=False)
     return model
 
 

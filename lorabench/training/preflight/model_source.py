@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 
+from lorabench.adapters.config import mapping
 from lorabench.errors import LorabenchError
-from lorabench.files import at_home, is_file, is_folder, is_there
+from lorabench.files import at_home, is_file, is_folder, is_there, read_plain
+from lorabench.json_text import parse_json
 from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 REACHED_WITHIN = 0.6  # seconds that the hub has to answer, so that being offline is said within one
 _ANSWERED_WITHIN = 5.0
+_LARGEST = 16_000_000  # bytes of a config.json
+_MOST = 10_000  # layers, or experts in each
 
 
 class ModelNotFound(LorabenchError):
@@ -38,18 +42,19 @@ class ModelSource:
     config: PretrainedConfig
 
 
-def find_model(name: str, revision: str = "main", *, trust_remote_code: bool = False) -> ModelSource:
+def find_model(name: str, revision: str = "main") -> ModelSource:
     """Find a base model by TRL's `model_name_or_path` and read its configuration, no weights.
 
     A folder of that name comes first, as in transformers; then the cache; then, unless HF_HUB_OFFLINE is
-    set, the hub, which has to answer within 0.6 seconds.
+    set, the hub, which has to answer within 0.6 seconds. Python code that comes with a model is not run,
+    whatever trust_remote_code says: who opens a configuration has not decided yet to train it.
 
     Raises:
         ModelNotFound: nothing of that name; an adapter instead of a model; an architecture that the
-            installed transformers does not know.
+            installed transformers does not know, or that is such code; one of absurd size.
     """
     place, folder = _locate(name, revision)
-    return ModelSource(name, place, folder, _read_config(name, folder, trust_remote_code))
+    return ModelSource(name, place, folder, _read_config(name, folder))
 
 
 def source_of(config: RunConfig) -> ModelSource:
@@ -63,9 +68,7 @@ def source_of(config: RunConfig) -> ModelSource:
         raise ModelNotFound(
             "model_name_or_path is not set: there is no base model.", "Name a folder, or a model on the hub."
         )
-    return find_model(
-        str(name), str(config.get("model_revision")), trust_remote_code=bool(config.get("trust_remote_code"))
-    )
+    return find_model(str(name), str(config.get("model_revision")))
 
 
 def model_findings(config: RunConfig) -> list[Finding]:
@@ -139,7 +142,7 @@ def _hub_answers(endpoint: str) -> bool:
     return answered.is_set()
 
 
-def _read_config(name: str, folder: Path, trust_remote_code: bool) -> PretrainedConfig:
+def _read_config(name: str, folder: Path) -> PretrainedConfig:
     from transformers import AutoConfig
 
     if not is_file(folder / "config.json"):
@@ -150,14 +153,31 @@ def _read_config(name: str, folder: Path, trust_remote_code: bool) -> Pretrained
             )
         raise ModelNotFound(f"{visible(name)} has no config.json.", "Is it a model in transformers' format?")
     try:
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=trust_remote_code, local_files_only=True
-        )
+        _check_size(parse_json(read_plain(folder / "config.json", _LARGEST)))
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        if "trust_remote_code" in str(error):
+            raise own_code(name) from error
         raise ModelNotFound(
             f"The config.json of {visible(name)} cannot be used: {_first_line(error)}"
         ) from error
     return cast("PretrainedConfig", config)
+
+
+def _check_size(config: object) -> None:
+    """Refuse what would take hours to be built, even without weights."""
+    for field, value in mapping(config).items():
+        if isinstance(value, int) and value > _MOST and ("layers" in field or "experts" in field):
+            raise ValueError(f"{visible(field)} is more than {_MOST:,}")
+        _check_size(value)
+
+
+def own_code(name: str) -> ModelNotFound:
+    """Say why a model that needs its own code is not looked into."""
+    return ModelNotFound(
+        f"{visible(name)} comes with Python code of its own, which is not run to check a configuration.",
+        "lorabench train --override runs it where trust_remote_code is true: for code that you trust only.",
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from lorabench.files import is_there
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.data_scan import Numbered
-from lorabench.training.preflight.model_source import ModelNotFound, find_model
+from lorabench.training.preflight.model_source import ModelNotFound, find_model, own_code
 
 ROW = "lorabench_row"
 """A column that rides through TRL's preparation, so that a row is still known when others were dropped."""
@@ -116,8 +116,7 @@ def load_tokenizer(config: RunConfig) -> Any:
     """
     name = str(config.get("model_name_or_path") or "")
     revision = str(config.get("model_revision") or "main")
-    trust = bool(config.get("trust_remote_code"))
-    source = find_model(name, revision, trust_remote_code=trust)
+    source = find_model(name, revision)
     from transformers import AutoProcessor
 
     try:
@@ -125,10 +124,12 @@ def load_tokenizer(config: RunConfig) -> Any:
             return AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
                 name,
                 revision=revision,
-                trust_remote_code=trust,
+                trust_remote_code=False,
                 local_files_only=source.place != "hub",
             )
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if "trust_remote_code" in str(error):
+            raise own_code(name) from error
         raise LorabenchError(f"The tokenizer of {visible(name)} cannot be read: {reason(error)}") from error
 
 

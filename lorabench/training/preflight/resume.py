@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from lorabench.adapters.model import Adapter
 from lorabench.adapters.open import open_adapter
 from lorabench.errors import AdapterError
 from lorabench.files import at_home, is_file, is_folder
-from lorabench.runs.checkpoints import Checkpoint, newest_whole, why_torn
+from lorabench.runs.checkpoints import SCHEDULER, Checkpoint, newest_whole, why_torn
 from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding, Level, Mend
 from lorabench.training.preflight.meta_model import described
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lorabench.training.config.run_config import RunConfig
 
 CHECK = "resume"
+_PICKLED = re.compile(r"(optimizer|scheduler|scaler|rng_state(_\d+)?)\.(pt|pth|bin)")
 
 
 def wanted_checkpoint(config: RunConfig) -> Path | bool:
@@ -90,7 +92,8 @@ def _named(config: RunConfig, checkpoint: Path) -> list[Finding]:
 
 
 def _going_on(config: RunConfig, checkpoint: Path) -> list[Finding]:
-    found = _differences(config, checkpoint, "error") + list(_ignored(config, checkpoint))
+    unloadable = list(_unloadable(checkpoint))
+    found = _differences(config, checkpoint, "error") + (unloadable or list(_ignored(config, checkpoint)))
     return found or [Finding(CHECK, "ok", f"Goes on from {visible(checkpoint.name)}.")]
 
 
@@ -176,15 +179,30 @@ def _base(config: RunConfig, adapter: Adapter, name: str, level: Level) -> Itera
     )
 
 
+def _unloadable(checkpoint: Path) -> Iterator[Finding]:
+    """The Trainer loads its pickles as is done here, running nothing; but only after all else is loaded."""
+    import torch
+    from transformers.trainer_pt_utils import safe_globals
+
+    for path in sorted(path for path in checkpoint.iterdir() if _PICKLED.fullmatch(path.name)):
+        label = f"{visible(path.name)} in {visible(checkpoint.name)}"
+        try:
+            with safe_globals():  # type: ignore[no-untyped-call]
+                torch.load(path, map_location="meta", mmap=True, weights_only=True)
+        except pickle.UnpicklingError:
+            hint = "Do not go on from this checkpoint unless you trust who made it; nothing of it was run."
+            yield Finding(CHECK, "error", f"{label} would run code on loading, and is refused.", hint)
+        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            yield Finding(CHECK, "error", f"{label} cannot be read.", visible(error))
+
+
 def _ignored(config: RunConfig, checkpoint: Path) -> Iterator[Finding]:
     """The Trainer goes on with the scheduler's own learning rate, whatever the configuration says."""
     import torch
 
-    try:
-        state = torch.load(checkpoint / "scheduler.pt", map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-        yield Finding(CHECK, "error", f"scheduler.pt in {visible(checkpoint.name)} cannot be read.")
+    if not is_file(checkpoint / SCHEDULER):  # saved in pieces, by several processes
         return
+    state = torch.load(checkpoint / SCHEDULER, map_location="cpu", weights_only=True)
     rates = state.get("base_lrs") if isinstance(state, dict) else None
     theirs = finite_number(rates[0]) if isinstance(rates, list) and rates else None
     ours = float(config.get("learning_rate"))

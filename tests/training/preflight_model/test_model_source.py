@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import time
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from transformers import AutoConfig
 
 from lorabench.training.preflight.coverage import coverage_findings
 from lorabench.training.preflight.memory import memory_findings
 from lorabench.training.preflight.model_source import ModelNotFound, find_model, model_findings
+from lorabench.training.preflight.run import preflight
 from lorabench.training.preflight.trainable import trainable_findings
 from tests.training.preflight_model.architectures import QWEN_2_5_05B, model_folder
 from tests.training.preflight_model.conftest import Configure
@@ -79,3 +83,47 @@ def test_without_a_model_one_check_says_so_and_the_others_are_silent(configure: 
     config = configure(Path("nobody/nothing"))
     assert [finding.level for finding in model_findings(config)] == ["error"]
     assert coverage_findings(config) == trainable_findings(config) == memory_findings(config) == []
+
+
+@pytest.mark.parametrize("trust", [True, False])
+def test_code_that_comes_with_a_model_is_run_by_no_check(
+    configure: Configure, samples: Path, tmp_path: Path, trust: bool
+) -> None:
+    folder = model_folder(tmp_path / "own", {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}})
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom transformers import x\n")
+    (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["own.Config", null]}}')
+    config = configure(folder, trust_remote_code=trust, dataset_name=str(samples / "demo-data"))
+    findings = list(preflight(config, advice=True))
+    (model,) = [finding for finding in findings if finding.check == "model"]
+    assert (model.level, model.message) == (
+        "error",
+        f"{folder} comes with Python code of its own, which is not run to check a configuration.",
+    )
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(ImportError):  # transformers itself would run it
+        AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_tokenizer_s_own_code_is_run_by_no_check(
+    configure: Configure, samples: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(samples / "demo-model", folder)
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    told |= {"auto_map": {"AutoTokenizer": ["own.Tokenizer", None]}, "tokenizer_class": "Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    config = configure(folder, trust_remote_code=True, dataset_name=str(samples / "demo-data"))
+    for _ in preflight(config):
+        pass
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("num_hidden_layers", 10**9), ("num_local_experts", 10**7), ("n_layers", 10**400)]
+)
+def test_a_model_of_absurd_size_is_not_built(configure: Configure, field: str, value: int) -> None:
+    (found,) = model_findings(configure(QWEN_2_5_05B | {field: value}))
+    assert found.level == "error"
+    assert f"cannot be used: {field} is " in found.message

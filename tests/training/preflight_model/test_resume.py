@@ -11,6 +11,7 @@ import pytest
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.finding import Finding
 from lorabench.training.preflight.resume import resume_findings
+from tests.fuzz.hostile_pickles import WAYS
 from tests.training.preflight_model.conftest import Configure
 from tests.training.preflight_model.trained import rows, trainer_of
 
@@ -144,6 +145,17 @@ def test_a_torn_checkpoint_that_was_asked_for_by_name_is_an_error(again: Any) ->
     assert error.mend is not None
     config.apply(error.mend.changes)
     assert told(resume_findings(config), "ok") == ["Goes on from checkpoint-2."]
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_pickle_that_would_run_code_is_refused_and_does_not(again: Any, name: str, tmp_path: Path) -> None:
+    config = again(resume_from_checkpoint=True)
+    hostile = WAYS["a storage's identity"](tmp_path / "ran")
+    (config.folder / "checkpoint-4" / name).write_bytes(hostile)
+    assert told(resume_findings(config), "error") == [
+        f"{name} in checkpoint-4 would run code on loading, and is refused."
+    ]
+    assert not (tmp_path / "ran").exists()
 
 
 def test_torn_checkpoints_alone_are_an_error(again: Any) -> None:
