@@ -57,15 +57,15 @@ def _walk(folder: Path) -> Iterator[tuple[Path, set[str]]]:
 
 def _contents(folder: Path) -> tuple[set[str], list[Path]]:
     names: set[str] = set()
-    folders: list[Path] = []
+    folders: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     if not entry.name.startswith("."):
-                        folders.append(Path(entry.path))
+                        folders.append(entry.path)
                 else:
                     names.add(entry.name)
     except OSError:
         return set(), []
-    return names, sorted(folders)
+    return names, [Path(path) for path in sorted(folders)]

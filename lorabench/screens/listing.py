@@ -113,11 +113,13 @@ def renewed(rows: Iterable[Row], news: Mapping[Path, History]) -> tuple[list[Row
 def _branches(found: set[Path], folder: Path) -> set[Path]:
     """The folders between `folder` and what was found from which more than one way leads on."""
     ways: Counter[Path] = Counter()
-    steps = {(inner.parent, inner) for path in found for inner in (path, *path.parents) if inner != folder}
-    for parent, _ in steps:
-        if parent != folder and parent.is_relative_to(folder):
-            ways[parent] += 1
-    return {parent for parent, number in ways.items() if number > 1}
+    counted = {folder}
+    for path in found:
+        while path not in counted and path.is_relative_to(folder):
+            counted.add(path)
+            path = path.parent
+            ways[path] += 1
+    return {parent for parent, number in ways.items() if number > 1 and parent != folder}
 
 
 def _config(path: Path) -> Mapping[str, object]:

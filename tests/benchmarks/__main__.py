@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks import adapters, base, face, layers, train
+from tests.benchmarks import adapters, base, face, growth, layers, train
 from tests.benchmarks.table import Line
 
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "frame": face.first_frame,
     "keys": face.keys,
     "train": train.train,
+    "growth": growth.growth,
 }
 
 
