@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+
+import pytest
 
 from tests.cli.test_train import DOUBLE, kinds, on_terminal, run, wait_until
 from tests.terminal import environment
@@ -30,12 +34,15 @@ def test_a_run_of_somebody_else_is_watched_and_stopped(run, lorabench):
     assert watches.returncode == 0
 
 
-def test_ctrl_c_ends_the_watching_and_not_the_run(run):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_watching_and_not_the_run_and_shows_the_cursor_again(run, number):
     assert on_terminal(run, "--detach", manner="stays").close() == 0
     watches = on_terminal(run, manner="stays", command="watch")
     watches.wait_for("10/40")
-    watches.type("\x03")
-    assert watches.close() == 130
+    os.kill(watches.child, number)
+    assert watches.close() == 128 + number
+    assert b"Traceback" not in watches.painted
+    assert watches.painted.rfind(b"\x1b[?25l") < watches.painted.rfind(b"\x1b[?25h")
     assert kinds(run)[-1] == "log"
     (run / "go").touch()
     wait_until(lambda: kinds(run)[-1] == "finished")
