@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,6 +10,7 @@ from textual import on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.theme import Theme
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
@@ -23,6 +23,7 @@ from lorabench.screens.analysis import Analysis
 from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
 from lorabench.screens.modes import MODES, PREFETCH_SECONDS, prefetch
+from lorabench.screens.palette import commands
 from lorabench.screens.training import StartTraining, Training
 from lorabench.terminal.app import TerminalApp
 from lorabench.terminal.terminal import Terminal
@@ -49,7 +50,7 @@ class LorabenchApp(TerminalApp):
     CSS_PATH = resource("styles") / "lorabench.tcss"
     MODES = MODES
     # Textual's own annotation of these two is no ClassVar to a type checker.
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-roomy")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "show('bench')", "Bench", show=False, id="app.bench", tooltip="runs and adapters"),
@@ -74,6 +75,7 @@ class LorabenchApp(TerminalApp):
         terminal: Terminal | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
         find_eigenvalues: FindEigenvalues | None = None,
+        theme: str | None = None,
     ) -> None:
         super().__init__(terminal)
         self.find_eigenvalues = find_eigenvalues
@@ -90,6 +92,11 @@ class LorabenchApp(TerminalApp):
         self.on_interrupt: Callable[[], None] | None = None
         for name in ANSI_THEMES:
             self.unregister_theme(name)
+        if theme is not None and theme not in self.available_themes:
+            raise LorabenchError(
+                f"There is no theme {visible(theme)}.", f"There are {', '.join(self.available_themes)}."
+            )
+        self.theme = self.first_theme = theme or self.theme
 
     def compose(self) -> ComposeResult:
         yield TopLine("bench")
@@ -98,6 +105,7 @@ class LorabenchApp(TerminalApp):
     def on_mount(self) -> None:
         self.query_one(TopLine).show(self.folder, "", None)
         self.analysis.changed.subscribe(self, self.show_failure)
+        self.theme_changed_signal.subscribe(self, self.tell_how_to_keep)
         self.set_interval(DEVICE_SECONDS, self.read_device)
         self.call_after_refresh(self.begin)
 
@@ -265,15 +273,12 @@ class LorabenchApp(TerminalApp):
             self.switch_mode(mode)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        yield from super().get_system_commands(screen)
-        for node, binding, _enabled, tooltip in screen.active_bindings.values():
-            if binding.id and binding.description:
-                title = f"{binding.description} ({self.get_key_display(binding)})"
-                act = partial(self.run_action, binding.action, default_namespace=node)
-                yield SystemCommand(title, tooltip or binding.description, act)
-        yield SystemCommand(
-            "Open the sample adapters", "Show the adapters that ship with lorabench", self.open_samples
-        )
+        return commands(self, screen)
+
+    def tell_how_to_keep(self, theme: Theme) -> None:
+        """Say how the theme that was just chosen is kept: lorabench writes no settings."""
+        if theme.name != self.first_theme:
+            self.notify(f"export TEXTUAL_THEME={theme.name} in your shell keeps these colours", markup=False)
 
     def open_samples(self) -> None:
         """Show the sample adapters' folder on the bench."""

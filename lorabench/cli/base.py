@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,8 +111,13 @@ def _text(analysis: BaseAnalysis, page: Page) -> str:
             ]
         )
     page.line()
-    page.line("Alpha of the base and of the update", "bold")
+    page.line("Correlation of base α and LoRA α, over how many layers", "bold")
     page.pairs(correlate(comparisons).facts())
+    notes = Counter(c.weight.note for c in shown if c.weight and c.weight.note)
+    if notes:
+        page.line()
+        page.line("Base tensors that are named otherwise than the adapter's modules", "bold")
+        page.pairs([(f"{n} {'layer' if n == 1 else 'layers'}", visible(note)) for note, n in notes.items()])
     missing = problems(comparisons)
     if missing:
         page.line()

@@ -61,7 +61,7 @@ def _main(
 def open_command(
     path: Annotated[
         Path | None,
-        typer.Argument(metavar="[PATH]", help="A folder, an adapter or a run.", show_default="this folder"),
+        typer.Argument(metavar="PATH", help="A folder, an adapter or a run.", show_default="this folder"),
     ] = None,
     refresh: Annotated[
         float,
@@ -73,19 +73,27 @@ def open_command(
         bool, typer.Option("--own-process", help="Train in a process of its own, not in a thread of this.")
     ] = False,
     mouse: Annotated[bool, typer.Option("--mouse/--no-mouse", help="Listen to the mouse.")] = True,
+    theme: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Its colours: textual-light, nord, …; ctrl+p lists them.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Open the workbench; lorabench PATH is the same.
 
     What anything prints while it is open goes to a log in the folder for
     temporary files, and from a run that trains to output.log in its folder.
+    TEXTUAL_THEME in the environment keeps a theme, NO_COLOR=1 takes the colours away.
 
     \b
-    Example: lorabench open ./describe    (a folder that is named like a command)
-             lorabench outputs --refresh 1 --no-mouse
+    Example: lorabench open sample_adapters
+             lorabench sample_adapters --theme textual-light
+             lorabench sample_adapters --refresh 1 --no-mouse
     """
     from lorabench.cli.workbench import Options, open_path
 
-    options = Options(refresh, own_process, mouse)
+    options = Options(refresh, own_process, mouse, theme)
     raise typer.Exit(open_path(None if path is None else str(path), options=options))
 
 
@@ -238,7 +246,7 @@ def serve_check_command(path: PathArgument, json: JsonOption = False) -> None:
 def demo_command(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="[FOLDER]", help="Where the demo is, or will be."),
+        typer.Argument(metavar="FOLDER", help="Where the demo is, or will be."),
     ] = Path("sample_adapters"),
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Train the demo model and all sample adapters again.")

@@ -59,6 +59,7 @@ def _app(path: Path | None, options: Options, terminal: Terminal) -> LorabenchAp
         own_process=options.own_process,
         terminal=terminal,
         refresh_seconds=options.refresh_seconds,
+        theme=options.theme,
         find_eigenvalues=_eigenvalues,
     )
 

@@ -13,16 +13,17 @@ from lorabench.terminal.parent import run_in_child
 from lorabench.text import visible
 
 # With one of these a path is a path: `lorabench outputs --refresh 1`.
-OPTIONS = frozenset({"--refresh", "--own-process", "--mouse", "--no-mouse"})
+OPTIONS = frozenset({"--refresh", "--own-process", "--mouse", "--no-mouse", "--theme"})
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the workbench runs: seconds between paintings, whether runs get their own process, mouse."""
+    """How the workbench runs: seconds between paintings, own processes for runs, mouse, the theme's name."""
 
     refresh_seconds: float = 0.5
     own_process: bool = False
     mouse: bool = True
+    theme: str | None = None
 
 
 def open_path(word: str | None, *, may_be_command: bool = False, options: Options | None = None) -> int:

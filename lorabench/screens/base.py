@@ -11,19 +11,19 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid, Vertical
-from textual.widgets import ContentSwitcher, DataTable, Input, Static
+from textual.widgets import ContentSwitcher, DataTable, Static
 
 from lorabench.files import replace_text
 from lorabench.screens.base_work import BaseWork
 from lorabench.screens.work_screen import WorkScreen, Writer
-from lorabench.spectra.base_analysis import Comparison, problems
-from lorabench.spectra.base_columns import SHOWN_COLUMNS, BaseColumn, to_csv, to_json
+from lorabench.spectra.base_analysis import problems
+from lorabench.spectra.base_columns import to_csv, to_json
 from lorabench.spectra.correlation import correlate
 from lorabench.text import human_duration, shorten, visible
 from lorabench.widgets import base_plots
-from lorabench.widgets.layer_table import before_depth, short_module, two_lines
+from lorabench.widgets.base_table import BaseTable
+from lorabench.widgets.filter_line import Line
 from lorabench.widgets.plot import Plot
-from lorabench.widgets.row_table import RowTable
 
 SOON = 2e10
 """Operations for eigenvalues that take a few seconds: so little is computed without being asked for."""
@@ -79,14 +79,12 @@ direction. `enter` shows the spectrum of ΔW.
         with Vertical(id="base-heading"):
             yield Static(id="base-title")
             yield Static(id="base-facts")
-        yield Input(placeholder="the base model's folder or name on the hub", compact=True, id="base-name")
+        yield BaseName()
         with ContentSwitcher(initial="base-plots", id="base-views"):
             with Grid(id="base-plots"):
                 for number in range(len(DRAWERS)):
                     yield Plot(id=f"base-plot{number}")
-            table = RowTable(id="base-table", cursor_type="row", zebra_stripes=True, header_height=2)
-            table.fixed_columns = 2
-            yield table
+            yield BaseTable()
         yield Static(id="base-foot")
 
     def show_analysis(self) -> None:
@@ -109,10 +107,11 @@ direction. `enter` shows the spectrum of ΔW.
         self.query_one("#base-facts", Static).update(Text("\n".join(self.facts()), overflow="ellipsis"))
         if self.is_current:
             if self.table_shown:
-                self.fill()
+                self.query_one(BaseTable).show(self.work.comparisons)
             else:
                 self.draw()
             self.show_row()
+        self.refresh_bindings()
 
     def heading(self) -> Text:
         """Say what is compared with what, and how far it has come."""
@@ -147,7 +146,8 @@ direction. `enter` shows the spectrum of ΔW.
         """Return the correlations, or why there are none."""
         work = self.work
         if work.error is not None:
-            return [f"{work.error.message} {work.error.hint}", "Press b to name its folder."]
+            hint = work.error.hint.replace("Give its folder with --base.", "Press b to name its folder.")
+            return [f"{work.error.message} {hint}".strip()]
         if not work.comparisons:
             return []
         missing = problems(work.comparisons)
@@ -158,10 +158,14 @@ direction. `enter` shows the spectrum of ΔW.
             lines.append(f"not compared: {name}{more}: {why}")
         return lines
 
+    @property
+    def one(self) -> bool:
+        """Whether only one picture fits."""
+        return self.has_class("-narrow") or self.has_class("-low")
+
     def draw(self) -> None:
         """Draw the pictures: all three, or one where only one fits."""
-        one = self.has_class("-narrow") or self.has_class("-low")
-        at = self.picture % len(DRAWERS)
+        one, at = self.one, self.picture % len(DRAWERS)
         for number, (plot, drawer) in enumerate(zip(self.query(Plot), DRAWERS, strict=True)):
             plot.display = not one or number == at
             if plot.display:
@@ -169,35 +173,10 @@ direction. `enter` shows the spectrum of ΔW.
                 plot.show(partial(drawer, comparisons=comparisons))
         self.query_one("#base-plots").set_class(one, "-one")
 
-    def fill(self) -> None:
-        """Fill the table."""
-        table = self.query_one(RowTable)
-        row = table.cursor_row
-        comparisons = self.work.comparisons
-        table.clear(columns=True)
-        short = len({before_depth(c.layer.name) for c in comparisons}) == 1
-        for column in SHOWN_COLUMNS:
-            cells = [column.text(c) for c in comparisons]
-            if column.name == "module" and short:
-                cells = [short_module(cell) for cell in cells]
-            width = max([len(line) for line in two_lines(column.title).split("\n")] + [*map(len, cells), 2])
-            table.add_column(aligned(two_lines(column.title), column), width=min(width, 60))
-        for comparison in comparisons:
-            table.add_row(*(self.cell(comparison, at, short) for at in range(len(SHOWN_COLUMNS))))
-        table.move_cursor(row=row)
-
-    def cell(self, comparison: Comparison, at: int, short: bool) -> Text:
-        """Return one cell of the table."""
-        column = SHOWN_COLUMNS[at]
-        text = column.text(comparison)
-        if column.name == "module" and short:
-            text = short_module(text)
-        return aligned(text, column)
-
     @on(DataTable.RowHighlighted)
     def show_row(self) -> None:
         """Say of the layer under the cursor its whole name, its tensor, and what is wrong with it."""
-        foot, row = self.query_one("#base-foot", Static), self.query_one(RowTable).cursor_row
+        foot, row = self.query_one("#base-foot", Static), self.query_one(BaseTable).cursor_row
         comparisons = self.work.comparisons
         foot.display = self.table_shown and 0 <= row < len(comparisons)
         if foot.display:
@@ -217,6 +196,19 @@ direction. `enter` shows the spectrum of ΔW.
         """Whether the table is shown, and not the pictures."""
         return self.query_one(ContentSwitcher).current == "base-table"
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show only the keys that have an effect now."""
+        work = self.work
+        left = work.state == "computing" or (work.analysis is not None and work.analysis.left() > 0)
+        has_effect = {
+            "compute": left,
+            "picture": work.analysis is not None and self.one and not self.table_shown,
+            "base": work.adapter is not None,
+            "table": work.analysis is not None,
+            "copy": work.analysis is not None,
+        }
+        return has_effect.get(action, True) and super().check_action(action, parameters)
+
     def action_compute(self) -> None:
         """Compute what is not known yet, or stop that."""
         self.work.asked = True
@@ -230,7 +222,7 @@ direction. `enter` shows the spectrum of ΔW.
         views = self.query_one(ContentSwitcher)
         views.current = "base-plots" if self.table_shown else "base-table"
         if self.table_shown:
-            self.query_one(RowTable).focus()
+            self.query_one(BaseTable).focus()
         self.show_work()
 
     def action_picture(self) -> None:
@@ -241,24 +233,24 @@ direction. `enter` shows the spectrum of ΔW.
     def action_base(self) -> None:
         """Ask for the base model."""
         if self.work.adapter is not None:
-            line = self.query_one("#base-name", Input)
+            line = self.query_one(BaseName)
             line.display = True
             line.focus()
 
-    @on(Input.Submitted)
-    def open_base(self, event: Input.Submitted) -> None:
+    @on(Line.Submitted)
+    def open_base(self, event: Line.Submitted) -> None:
         """Compare with the base model that was named."""
-        self.query_one("#base-name").display = False
-        self.query_one(RowTable).focus()
+        self.query_one(BaseName).display = False
+        self.query_one(BaseTable).focus()
         if self.work.adapter is not None and event.value.strip():
             self.work.open(self.work.adapter, event.value.strip())
 
     def action_leave(self) -> None:
         """Close the line for the base model's name, or go to the layers."""
-        line = self.query_one("#base-name", Input)
+        line = self.query_one(BaseName)
         if line.display:
             line.display = False
-            self.query_one(RowTable).focus()
+            self.query_one(BaseTable).focus()
         else:
             self.app.switch_mode("layers")
 
@@ -289,6 +281,10 @@ direction. `enter` shows the spectrum of ΔW.
         self.call_after_refresh(self.show_work)
 
 
-def aligned(text: str, column: BaseColumn) -> Text:
-    """Return a cell's text, numbers at the right."""
-    return Text(text, justify="right" if column.numeric else "left", no_wrap=True)
+class BaseName(Line):
+    """The line in which one names the base model."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "screen.leave", "close", id="base.name.close")]
+
+    def __init__(self) -> None:
+        super().__init__("the base model's folder, or its name in the Hugging Face cache", id="base-name")

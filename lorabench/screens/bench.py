@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from lorabench.runs.history import History
     from lorabench.screens.listing import Row
     from lorabench.spectra.report import Summary
+    from lorabench.widgets.loss_chart import LossCurve
 
 PREVIEW_PAUSE = 0.1
 NEWS_SECONDS = 2.0
+TWO_HALVES = 76
 
 
 class BenchScreen(RowActions):
@@ -80,6 +82,7 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
         super().__init__()
         self.rows: list[Row] = []
         self.look: FolderLook | None = None  # none while the folder is being listed
+        self.curve: LossCurve | None = None
         self.wanted = ""
         self.begun = False
 
@@ -95,7 +98,7 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one(DataTable).focus()
-        self.call_after_refresh(self.reload)
+        self.reload()
         self.set_interval(NEWS_SECONDS, self.ask_for_news)
 
     def reload(self) -> None:
@@ -108,15 +111,18 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
     action_reload = reload
 
     def read_folder(self) -> None:
-        """List the folder, then analyse what is small, one adapter after another (in the thread)."""
+        """List the folder (in the thread)."""
         from lorabench.screens.listing import list_folder
 
-        worker = get_current_worker()
         look = FolderLook(self.workbench.folder)
         rows = list_folder(self.workbench.folder)
         look.listed(rows)
         self.tell(self.fill, rows, look)
-        for row in filter(previewed, rows):
+
+    def preview_rows(self) -> None:
+        """Analyse what is small, one adapter after another (in the thread)."""
+        worker = get_current_worker()
+        for row in filter(previewed, self.rows):
             if row.path in self.table.summaries:
                 continue
             # What the user has opened comes first.
@@ -136,12 +142,17 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
         self.app.call_later(show_it)
 
     def fill(self, rows: list[Row], look: FolderLook) -> None:
-        """Show the rows; a folder that is one adapter and nothing else is opened at once."""
-        first, self.begun = not self.begun, True
+        """Show the rows, and look into them once they are painted: that imports numpy first."""
         self.rows, self.look = rows, look
         self.refill()
         self.tell_what_runs()
-        if first and [row.path for row in rows if row.location] == [self.workbench.folder]:
+        self.call_after_refresh(self.look_into_rows)
+
+    def look_into_rows(self) -> None:
+        """Analyse what is small; a folder that is one adapter and nothing else is opened at once."""
+        first, self.begun = not self.begun, True
+        self.run_in_thread(self.preview_rows, "folder")
+        if first and [row.path for row in self.rows if row.location] == [self.workbench.folder]:
             self.open_row()
 
     def ask_for_news(self) -> None:
@@ -199,6 +210,7 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
         shown = [row for row in self.rows if wanted in str(row.path).lower()]
         self.table.show(shown, len(self.rows))
         self.show_detail()
+        self.refresh_bindings()
 
     def add_summary(self, path: Path, outcome: Summary | LorabenchError) -> None:
         """Fill in what the analysis of an adapter gave."""
@@ -213,9 +225,9 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
 
     def show_analysis(self) -> None:
         """Take over what was computed of the adapter that is open."""
-        from lorabench.spectra.report import summarize
-
         if self.analysis.state == "done" and self.analysis.path is not None:
+            from lorabench.spectra.report import summarize
+
             self.add_summary(self.analysis.path, summarize(self.analysis.spectra["ΔW"]))
 
     @property
@@ -231,14 +243,31 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
         if row is None:
             panel.border_title = "nothing here"
             facts.update(Text(self.empty_text()))
+            if self.curve is not None:
+                self.curve.display = False
             return
         panel.border_title = escape(visible(row.name))
-        facts.update(facts_table(facts_of(row, self.table.summaries.get(row.path))))
+        told = facts_of(row, self.table.summaries.get(row.path))
+        halves = self.size.width >= TWO_HALVES and not self.has_class("-roomy")
+        facts.update(facts_table(told, halves=halves))
+        self.show_curve(row)
+
+    def show_curve(self, row: Row) -> None:
+        """Draw the losses of a run, where there is room for more than a line of them."""
+        losses = row.history.losses if row.history is not None and self.has_class("-roomy") else ()
+        if losses and self.curve is None:
+            from lorabench.widgets.loss_chart import LossCurve
+
+            self.curve = LossCurve()
+            self.query_one("#detail").mount(self.curve)
+        if self.curve is not None:
+            self.curve.show_losses(losses)
 
     def empty_text(self) -> str:
         if self.rows:
             return f"No name contains “{visible(self.wanted)}”. Esc in the filter shows all."
-        return "There is no run and no adapter in this folder.\n\nPress o to look at the sample adapters."
+        todo = "Press o to look at the sample adapters, n to make a new run."
+        return f"There is no run and no adapter in this folder.\n\n{todo}"
 
     def action_new(self) -> None:
         """Ask for a folder and a preset, make the run, and open its configuration."""

@@ -116,8 +116,15 @@ def _analysis_facts(row: Row, summary: Summary | LorabenchError | None) -> Facts
     return facts
 
 
-def facts_table(facts: Facts) -> Table:
-    """Write facts as two columns, long values folded in their own."""
+def facts_table(facts: Facts, *, halves: bool = False) -> Table:
+    """Write facts as two columns, long values folded in their own; `halves` side by side, where asked."""
+    if halves:
+        middle = (len(facts) + 1) // 2
+        both = Table.grid(padding=(0, 2), expand=True)
+        for _ in range(2):
+            both.add_column(ratio=1)
+        both.add_row(facts_table(facts[:middle]), facts_table(facts[middle:]))
+        return both
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lorabench.adapters.model import LoraLayer
 from lorabench.spectra.columns import COLUMNS, LAYER_COLUMNS, Column, pick
 from lorabench.spectra.expression import parse_filter, sort_spectra
 from lorabench.spectra.model import LayerSpectrum
@@ -24,6 +25,11 @@ ADAPTER_COLUMN = pick(COLUMNS, "adapter")
 COLUMN_ALPHA, *INTERVAL = pick(COLUMNS, "alpha alpha_low alpha_high")
 HEAT_COLUMNS = tuple(column for column in COLUMNS if column.numeric and column.name != "layer")
 
+# In fewer columns the verdict, at the end of the line, would be out of sight; a UNet's names need more.
+ROOM_FOR_ALL = 118
+LONG_NAME = 50
+VERY_WIDE = 160
+
 HOW_TO_READ = "\n".join(
     [
         "One row a module. Rows fill in as they are computed; `…` is still to come, `—` is a number that "
@@ -31,8 +37,15 @@ HOW_TO_READ = "\n".join(
         "",
         *(f"- **{column.title}**: {column.help}" for column in LAYER_COLUMNS),
         "",
-        "The lines at the bottom say why the layer under the cursor has its verdict. `undecided` is the "
-        "honest answer where a small rank cannot tell.",
+        "Verdicts (the lines at the bottom say why the layer under the cursor has its own):",
+        "",
+        "- **well-formed**: alpha is between 2 and 6, and not as an untrained update would have it.",
+        "- **heavy-tailed**: alpha is below 2: perhaps over-fitted.",
+        "- **random-like**: alpha is as an untrained update of this shape and rank has it, or above 6.",
+        "- **undecided**: the interval spans a border, or fewer than ten eigenvalues are in the tail. It is "
+        "the honest answer where a small rank cannot tell.",
+        "- **dead**: B = 0, or ΔW below rounding: nothing was learned.",
+        "- **unreadable**: NaN, infinity, or a factor that is missing or mis-shaped.",
         "",
         "`/` filters by text in the module's name or by an expression: `alpha<2 and module~v_proj`, "
         "`verdict=dead or norm>3`. `o` orders the table (or chooses the grid's number). `f` shows the "
@@ -51,14 +64,20 @@ class LayerView:
     order: str = ""
     filter_text: str = ""
 
-    def columns(self, *, narrow: bool, several_adapters: bool = False) -> tuple[Column, ...]:
-        """The columns of the table; `narrow` where not all fit, with the adapter where there are several."""
+    def columns(self, layers: Sequence[LoraLayer], width: int) -> tuple[Column, ...]:
+        """The columns of a table, so many cells wide, of these layers; with the adapter where several are."""
+        longest = max((len(layer.name) for layer in layers), default=0)
+        narrow = width < (VERY_WIDE if longest > LONG_NAME else ROOM_FOR_ALL)
         columns = NARROW_COLUMNS if narrow else LAYER_COLUMNS
         if self.parity:
             columns = PARITY_VIEW
         elif self.factors:
             columns = FACTOR_COLUMNS
-        return (*columns[:2], *ADAPTER_COLUMN, *columns[2:]) if several_adapters else columns
+        return (
+            (*columns[:2], *ADAPTER_COLUMN, *columns[2:])
+            if len({layer.adapter for layer in layers}) > 1
+            else columns
+        )
 
     @property
     def needs_numbers(self) -> bool:
@@ -97,3 +116,8 @@ def with_interval(columns: tuple[Column, ...]) -> tuple[Column, ...]:
         return columns
     after = columns.index(COLUMN_ALPHA) + 1
     return (*columns[:after], *INTERVAL, *columns[after:])
+
+
+def short_title(column: Column) -> str:
+    """Return a column's title without the interval that stands behind the number."""
+    return column.title.partition(" [")[0]

@@ -9,7 +9,7 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.widgets import ContentSwitcher, DataTable, Static
 
 from lorabench.adapters.model import Adapter
@@ -17,7 +17,7 @@ from lorabench.errors import ExpressionError
 from lorabench.files import is_file, replace_text
 from lorabench.runs.history import RUN_FILE
 from lorabench.screens.dialogs import ChoiceDialog
-from lorabench.screens.layer_view import HEAT_COLUMNS, HOW_TO_READ, LayerView, with_interval
+from lorabench.screens.layer_view import HEAT_COLUMNS, HOW_TO_READ, LayerView, short_title, with_interval
 from lorabench.screens.work_screen import WorkScreen, Writer
 from lorabench.spectra.columns import Column
 from lorabench.spectra.model import VERDICTS, LayerSpectrum
@@ -25,12 +25,8 @@ from lorabench.spectra.report import Report
 from lorabench.text import visible
 from lorabench.widgets.filter_line import FilterLine
 from lorabench.widgets.heat_grid import HeatGrid
+from lorabench.widgets.layer_pictures import LayerPictures
 from lorabench.widgets.layer_table import LayerTable, pending
-
-# In fewer columns the verdict, at the end of the line, would be out of sight; a UNet's names need more.
-ROOM_FOR_ALL = 118
-LONG_NAME = 50
-VERY_WIDE = 160
 
 
 class LayersScreen(WorkScreen):
@@ -45,9 +41,9 @@ class LayersScreen(WorkScreen):
         Binding(
             "o", "order", "order", id="layers.order", tooltip="order the table by a column; again reverses"
         ),
-        Binding("h", "heat", "heat", id="layers.heat", tooltip="a grid of layer × module"),
+        Binding("h", "heat", "grid", id="layers.heat", tooltip="a grid of layer × module"),
         Binding("f", "factors", "factors", id="layers.factors", tooltip="ΔW, or its factors A and B"),
-        Binding("w", "parity", "WW", id="layers.parity", tooltip="WeightWatcher's columns"),
+        Binding("w", "parity", "WeightWatcher", id="layers.parity", tooltip="WeightWatcher's columns"),
         Binding("2", "config", "Config", show=False, id="layers.config", tooltip="this run's configuration"),
         Binding("s", "save", "save", id="screen.save", tooltip="save the table or a picture"),
         Binding("y", "copy", "copy", id="layers.copy", tooltip="copy the row as JSON"),
@@ -62,11 +58,13 @@ class LayersScreen(WorkScreen):
 
     def body(self) -> ComposeResult:
         yield FilterLine("text in a module's name, or alpha<2 and module~v_proj")
-        with ContentSwitcher(initial="table", id="views"):
-            table = LayerTable(id="table")
-            table.is_pending = self.is_waiting
-            yield table
-            yield HeatGrid(id="heat")
+        with Horizontal(id="layers"):
+            with ContentSwitcher(initial="table", id="views"):
+                table = LayerTable(id="table")
+                table.is_pending = self.is_waiting
+                yield table
+                yield HeatGrid(id="heat")
+            yield LayerPictures()
         with Vertical(id="foot"):
             yield Static(id="why")
             yield Static(id="counts")
@@ -107,22 +105,19 @@ class LayersScreen(WorkScreen):
     def columns(self) -> tuple[Column, ...]:
         """The columns of the table as it is now."""
         adapter = self.analysis.adapter
-        layers = adapter.layers if adapter else ()
-        longest = max((len(layer.name) for layer in layers), default=0)
-        narrow = self.size.width < (VERY_WIDE if longest > LONG_NAME else ROOM_FOR_ALL)
-        several = len({layer.adapter for layer in layers}) > 1
-        return self.view.columns(narrow=narrow, several_adapters=several)
+        return self.view.columns(adapter.layers if adapter else (), self.size.width)
 
     def show_analysis(self) -> None:
         """Fill the view that is shown."""
         if self.analysis.adapter is not self.adapter:
             self.begin_anew()
+        self.set_class(self.analysis.adapter is None, "-empty")
+        self.refresh_bindings()
         if self.analysis.adapter is None:
             self.query_one(LayerTable).forget()
             self.query_one(HeatGrid).clear(columns=True)
-            opening = self.analysis.state == "opening"
-            text = "opening …" if opening else "No adapter is open: press 1 and choose one."
-            self.query_one("#why", Static).update(Text(text))
+            nothing = "opening …" if self.analysis.busy else "No adapter is open: press 1 and choose one."
+            self.query_one("#why", Static).update(Text(nothing))
             self.query_one("#counts", Static).update("")
             return
         try:
@@ -172,7 +167,7 @@ class LayersScreen(WorkScreen):
             rows += f" ({left_out} more: filter to see them)"
         by = self.view.order
         order = f"by {by.removeprefix('-')} {'↓' if by.startswith('-') else '↑'}   " if by else ""
-        grid = f"grid of {self.heat_of.title}   " if self.heat else ""
+        grid = f"grid of {short_title(self.heat_of)}   " if self.heat else ""
         text = f"{progress}{grid}{rows}   {order}{counts}"
         self.query_one("#counts", Static).update(Text(text, no_wrap=True, overflow="ellipsis"))
 
@@ -187,12 +182,14 @@ class LayersScreen(WorkScreen):
             if not self.is_waiting(spectrum):
                 why.append("  " + visible(" ".join(self.sentences(spectrum))))
         self.query_one("#why", Static).update(why)
+        shown = self.query_one(HeatGrid) if self.heat else self.query_one(LayerTable)
+        self.query_one(LayerPictures).show(spectrum, self.size.width - shown.whole_width)
 
     def sentences(self, spectrum: LayerSpectrum) -> list[str]:
         """What stands below the table of a layer: of which numbers it speaks, the reason, the findings."""
         if self.view.parity:
             return ["WeightWatcher's numbers, of the unscaled B·A above 1e-5. Ours:", spectrum.verdict.reason]
-        return [spectrum.verdict.reason, *(finding.message for finding in spectrum.findings)]
+        return list(dict.fromkeys([spectrum.verdict.reason, *(each.message for each in spectrum.findings)]))
 
     @on(DataTable.RowSelected)
     @on(DataTable.CellSelected)
@@ -213,6 +210,11 @@ class LayersScreen(WorkScreen):
         self.view.order_by(column)
         self.show_analysis()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show only the keys that have an effect now."""
+        needs_adapter = action in ("filter", "order", "heat", "factors", "parity", "copy")
+        return super().check_action(action, parameters) and not (needs_adapter and self.adapter is None)
+
     def action_order(self) -> None:
         """Choose the column to order by, or the number that the grid shows."""
         columns = HEAT_COLUMNS if self.heat else self.columns
@@ -228,7 +230,7 @@ class LayersScreen(WorkScreen):
                 self.view.order_by(columns[at])
             self.show_analysis()
 
-        choices = [f"{column.title:<14} {column.help}" for column in columns]
+        choices = [f"{short_title(column):<12} {column.help}" for column in columns]
         choices += [] if self.heat else ["as in the file: by depth"]
         self.app.push_screen(ChoiceDialog("show in the grid" if self.heat else "order by", choices), chosen)
 

@@ -30,8 +30,12 @@ class RowActions(WorkScreen):
         ),
         Binding("3", "run", "Train", show=False, id="bench.run", tooltip="this run, or the one you watch"),
         *(
-            Binding(key, f"adapter('{mode}')", mode.capitalize(), show=False, id=f"bench.{mode}")
-            for key, mode in (("4", "layers"), ("5", "spectra"), ("6", "base"))
+            Binding(key, f"adapter('{mode}')", mode.capitalize(), show=False, id=f"bench.{mode}", tooltip=of)
+            for key, mode, of in (
+                ("4", "layers", "the table of this adapter's layers"),
+                ("5", "spectra", "the pictures of this adapter"),
+                ("6", "base", "this adapter against its base model"),
+            )
         ),
     ]
 

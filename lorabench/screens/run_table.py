@@ -35,6 +35,10 @@ STATE_MARKS = {
 COMING = "·"
 ON_ENTER = "↵"
 TARGETS_WIDTH = 10
+WIDE = 90
+# Where the table itself is so wide, all of the usual targets are named.
+ROOMY = 100
+ALL_TARGETS_WIDTH = 24
 MOST_MENDED = 50
 
 
@@ -69,6 +73,7 @@ class RunTable(RowTable):
         super().__init__(id="runs", cursor_type="row", zebra_stripes=True)
         self.border_title = "runs and adapters"
         self.shown: list[Row] = []
+        self.places: dict[Path, int] = {}  # of the rows that are shown
         self.written: dict[Path, tuple[object, ...]] = {}  # by row, what its cells were written from
         self.titles: tuple[Title, ...] = TITLES
         self.name_width = 16
@@ -83,15 +88,20 @@ class RunTable(RowTable):
         """Show these rows: after reading, filtering, or a change of width."""
         at, on = self.cursor_row, self.current
         look = self.titles, self.name_width
-        self.titles = tuple(title for title in TITLES if self.app.size.width >= 100 or not title.wide)
+        self.titles = tuple(title for title in TITLES if self.size.width >= WIDE or not title.wide)
+        if self.size.width >= ROOMY:
+            self.titles = tuple(
+                title._replace(width=ALL_TARGETS_WIDTH) if title.name == "targets" else title
+                for title in self.titles
+            )
         taken = sum(title.width + 2 for title in self.titles)
         self._fitted = self.size.width
         self.name_width = max(16, self._fitted - taken - 1)
         self.shown = list(rows)
+        self.places = {row.path: at for at, row in enumerate(self.shown)}
         if look != (self.titles, self.name_width) or not self._mended():
             self._write()
-        here = [row.path for row in self.shown]
-        self.move_cursor(row=here.index(on.path) if on is not None and on.path in here else at)
+        self.move_cursor(row=at if on is None else self.places.get(on.path, at))
         self.border_subtitle = f"{len(self.shown)} of {total}" if len(self.shown) < total else str(total)
 
     def _write(self) -> None:
@@ -140,19 +150,19 @@ class RunTable(RowTable):
     def add_summary(self, path: Path, outcome: Summary | LorabenchError) -> None:
         """Fill in what the analysis of an adapter gave."""
         self.summaries[path] = outcome
-        row = next((row for row in self.shown if row.path == path), None)
-        if row is not None:
-            self.renew(row)
+        if path in self.places:
+            self.renew(self.shown[self.places[path]])
 
     def forget(self, folders: Iterable[Path]) -> None:
         """Forget what the analysis gave of the adapters in these folders: they have changed."""
-        gone = [path for path in self.summaries for folder in folders if path.is_relative_to(folder)]
-        for path in gone:
-            self.summaries.pop(path, None)
+        changed = set(folders)
+        for path in [path for path in self.summaries if not changed.isdisjoint((path, *path.parents))]:
+            del self.summaries[path]
 
     def renew(self, row: Row) -> None:
         """Write the cells of a row of which something is new."""
-        self.shown = [row if shown.path == row.path else shown for shown in self.shown]
+        if row.path in self.places:
+            self.shown[self.places[row.path]] = row
         if row.path in self.written:
             self._rewrite(row)
 
@@ -173,12 +183,13 @@ class RunTable(RowTable):
         read = summary if not isinstance(summary, LorabenchError) else None
         broken = isinstance(summary, LorabenchError) and row.state != "training"
         indent = "  " * row.depth
+        targets_width = next(title.width for title in self.titles if title.name == "targets")
         unknown = self._unknown(row)
         return {
             "name": indent + shorten(visible(row.name), self.name_width - len(indent)),
             "state": STATE_MARKS["unreadable" if broken else row.state],
             "r": dash(row.rank),
-            "targets": targets_text(row, TARGETS_WIDTH),
+            "targets": targets_text(row, targets_width),
             "step": dash(history.step if history else None),
             "loss": dash(history.loss if history else None, ".3f"),
             "‖ΔW‖": unknown if read is None else dash(read.norm, ".4g"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -27,15 +28,15 @@ class SpectraScreen(WorkScreen):
 
     mode = "spectra"
     HELP = """
-`←` and `→` walk the modules, `a` switches to the whole adapter and back, `p` goes to the next picture where
-only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
+`←` and `→` walk the modules, `a` switches to the whole adapter and back, `g` chooses a module by name. Below
+100 columns or 30 lines there is room for one picture: `p` turns to the next.
 
 ## A module
 
 - **Singular values** of ΔW, from the largest. A steep fall: few directions carry the update.
 - **Histogram of log₁₀ λ** (λ = σ²) with x_min: the power law is fitted to what lies right of it.
-- **Tail**: the share of eigenvalues above each λ, both axes logarithmic, with the fitted line. Points on the
-  line: the power law fits; a bend: it does not, whatever alpha says.
+- **Tail**: how many eigenvalues are as large as λ or larger, both axes logarithmic, with the fitted line.
+  Points on the line: the power law fits; a bend: it does not, whatever alpha says.
 - **Energy**: the share of ‖ΔW‖² in the first k directions. Where it reaches 90 %, a smaller rank would do.
 
 ## The adapter
@@ -83,7 +84,9 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
         """Write the heading and draw the pictures."""
         if not self.spectra:
             coming = self.analysis.busy
-            self.write_heading("computing …" if coming else "No adapter is open: press 1 and choose one.", "")
+            self.write_heading(
+                "computing …" if coming else "No adapter is open: press 1 and choose one.", Text()
+            )
             self.draw([])
         elif self.whole:
             self.show_adapter()
@@ -95,29 +98,28 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
         done, total = self.analysis.progress
         words = [spectrum.verdict.word for spectrum in self.spectra]
         counts = " · ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-        self.write_heading(f"{visible(self.analysis.name)}: {done} of {total} layers", counts)
+        self.write_heading(f"{visible(self.analysis.name)}: {done} of {total} layers", Text(counts))
         drawers = (plots.alpha_histogram, plots.alpha_by_depth, plots.norm_by_depth)
         self.draw([with_data(drawer, tuple(self.spectra)) for drawer in drawers])
 
     def show_spectrum(self, spectrum: LayerSpectrum) -> None:
         """The pictures of one module."""
-        facts = "  ".join(f"{column.title} {column.text(spectrum)}" for column in FACTS)
+        facts = folded([(column.title, column.text(spectrum)) for column in FACTS], self.size.width - 2)
         title = f"{self.analysis.position + 1}/{len(self.spectra)}  {visible(spectrum.layer.name)}"
-        self.write_heading(
-            title, f"{facts}\n{visible(spectrum.verdict.word)}: {visible(spectrum.verdict.reason)}"
-        )
+        verdict = f"{visible(spectrum.verdict.word)}: {visible(spectrum.verdict.reason)}"
+        self.write_heading(title, facts.append(f"\n{verdict}"))
         drawers = (plots.singular_values, plots.eigenvalue_histogram, plots.tail, plots.energy)
         self.draw([with_data(drawer, spectrum) for drawer in drawers])
 
-    def write_heading(self, title: str, facts: str) -> None:
+    def write_heading(self, title: str, facts: Text) -> None:
         """Write what the pictures are of."""
         self.title_line = Text(no_wrap=True, overflow="ellipsis").append(title, style="bold")
         self.query_one("#title", Static).update(self.title_line)
-        self.query_one("#facts", Static).update(Text(facts, overflow="ellipsis"))
+        self.query_one("#facts", Static).update(facts)
 
     def draw(self, drawers: Sequence[Draw]) -> None:
         """Show these pictures: all, or one where only one fits."""
-        one = self.has_class("-narrow") or self.has_class("-low")
+        one = self.one
         at = self.picture % max(1, len(drawers))
         if one and drawers:
             self.title_line.append(f"   picture {at + 1} of {len(drawers)}", style="dim")
@@ -128,6 +130,19 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
                 plot.show(drawers[number])
         self.query_one("#plots").set_class(one, "-one")
         self.query_one("#plots").set_class(len(drawers) == 3, "-three")
+        self.refresh_bindings()
+
+    @property
+    def one(self) -> bool:
+        """Whether only one picture fits."""
+        return self.has_class("-narrow") or self.has_class("-low")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show only the keys that have an effect now."""
+        needs_layers = action in ("walk", "adapter", "choose", "copy", "picture")
+        if (needs_layers and not self.spectra) or (action == "picture" and not self.one):
+            return False
+        return super().check_action(action, parameters)
 
     def action_walk(self, step: int) -> None:
         """Go to another module."""
@@ -161,6 +176,19 @@ only one fits (below 100 columns or 30 lines), `g` chooses a module by name.
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.show_analysis)
+
+
+def folded(facts: Sequence[tuple[str, str]], width: int) -> Text:
+    """Write facts, as many as fit, on each line; the names dim, and none parted from its value."""
+    text, taken = Text(), 0
+    for name, value in facts:
+        needed = cell_len(f"{name} {value}")
+        if taken:
+            text.append("\n" if taken + 2 + needed > width else "  ")
+            taken = 0 if taken + 2 + needed > width else taken + 2
+        text.append(f"{name} ", "dim").append(value)
+        taken += needed
+    return text
 
 
 def with_data(drawer: Callable[[Any, Any], None], data: object) -> Draw:

@@ -67,6 +67,8 @@ class WorkScreen(Screen[None]):
 
     mode: ClassVar[str]
     HELP: ClassVar[str]
+    # Actions that would only say why they do nothing now: the line of keys has no place for them.
+    idle: frozenset[str] = frozenset()
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "help", key_display="?", id="screen.help"),
         Binding("f1", "help", "help", show=False, id="screen.help.f1"),  # also where one types

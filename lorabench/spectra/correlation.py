@@ -47,11 +47,11 @@ class Correlation:
 
     @property
     def fact(self) -> tuple[str, str]:
-        """What it is over, and the coefficients in words."""
-        layers = f"{self.layers} {'layer' if self.layers == 1 else 'layers'}"
+        """Over which and how many layers it is, and the coefficients in words."""
+        of = f"{self.of}, {self.layers}"
         if self.pearson is None or self.spearman is None:
-            return self.of, f"{layers}: too few, or all equal"
-        return self.of, f"Pearson {self.pearson}  Spearman {self.spearman}  {layers}"
+            return of, "too few, or all equal"
+        return of, f"Pearson {self.pearson}  Spearman {self.spearman}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def correlate(comparisons: Sequence[Comparison]) -> Correlations:
     return Correlations(
         layers=len(both),
         undecided=undecided,
-        decided=_correlation("both alphas decided", [c for c in both if is_decided(c)]),
+        decided=_correlation("both decided", [c for c in both if is_decided(c)]),
         over_all=_correlation("all layers", both),
         by_type=tuple(
             _correlation(visible(kind), [c for c in both if c.layer.module_type == kind]) for kind in types

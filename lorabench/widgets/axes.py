@@ -77,11 +77,15 @@ def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
     if len(decades) >= 2:
         every = -(-len(decades) // 6)
-        return [float(d) for d in decades[::every]], [f"1e{d}" if d else "1" for d in decades[::every]]
+        return [float(d) for d in decades[::every]], [_decade(d) for d in decades[::every]]
     steps = [digit * 10.0**d for d in range(math.floor(low), math.ceil(high) + 1) for digit in range(1, 10)]
     inside = [step for step in steps if low - 1e-9 <= math.log10(step) <= high + 1e-9]
     shown = inside[:: -(-len(inside) // 4)] if inside else [10.0 ** ((low + high) / 2)]
     return [math.log10(step) for step in shown], [short(step) for step in shown]
+
+
+def _decade(exponent: int) -> str:
+    return f"{10.0**exponent:g}" if abs(exponent) <= 3 else f"1e{exponent}"
 
 
 def module_letters(types: Sequence[str]) -> dict[str, str]:

@@ -46,7 +46,7 @@ def alpha_scatter(plt: Figure, comparisons: Comparisons, colors: Colors = PLAIN)
     plt.ylim(low, high)
     plt.xticks(*ticks(left, right))
     plt.yticks(at, labels)
-    plt.xlabel("base α, line at 6        LoRA α, line at 2")
+    plt.xlabel("→ base α, line at 6     ↑ LoRA α, line at 2")
     return None
 
 

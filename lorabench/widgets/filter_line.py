@@ -19,8 +19,7 @@ class FilterLine(Vertical):
 
     DEFAULT_CSS = """
     FilterLine { height: auto; max-height: 2; display: none; }
-    FilterLine Input { border: none; height: 1; padding: 0 1; background: $boost; }
-    FilterLine #filter-problem { height: auto; color: $text-error; padding: 0 1; }
+    FilterLine #filter-problem { display: none; height: auto; color: $text-error; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "no filter", id="filter.clear"),
@@ -37,7 +36,7 @@ class FilterLine(Vertical):
         self.placeholder = placeholder
 
     def compose(self) -> ComposeResult:
-        yield _Line(placeholder=self.placeholder, compact=True)
+        yield Line(self.placeholder)
         yield Static(id="filter-problem")
 
     def ask(self) -> None:
@@ -75,8 +74,20 @@ class FilterLine(Vertical):
             self.screen.focus_next("DataTable, LogPane, FieldForm")
 
 
-class _Line(Input):
-    """An input that takes no key while its line is closed: Textual would give it a new screen's focus."""
+class Line(Input):
+    """An input of one line that takes no key while it is not shown: Textual would give it the focus.
+
+    And one that takes `/` as all other characters: Textual does, and shows it among the keys all the same.
+    """
+
+    DEFAULT_CSS = "Line.-textual-compact { padding: 0 1; background: $panel; }"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "done", id="line.submit")]
+
+    def __init__(self, placeholder: str, id: str | None = None) -> None:
+        super().__init__(placeholder=placeholder, compact=True, id=id)
 
     def allow_focus(self) -> bool:
-        return super().allow_focus() and all(node.display for node in self.ancestors)
+        return super().allow_focus() and all(node.display for node in self.ancestors_with_self)
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        return key == "slash" or super().check_consume_key(key, character)

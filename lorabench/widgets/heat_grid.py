@@ -41,7 +41,7 @@ class HeatGrid(RowTable):
     """Rows are layers, columns are module types; a cell's number is shaded from the least to the greatest."""
 
     def __init__(self, id: str) -> None:
-        super().__init__(cursor_type="cell", id=id)
+        super().__init__(cursor_type="cell", cursor_background_priority="css", id=id)
         self.at: dict[Place, LayerSpectrum] = {}
         self.rows_shown: list[str] = []
         self.types_shown: list[str] = []

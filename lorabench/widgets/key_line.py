@@ -11,11 +11,12 @@ from textual.widget import Widget
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
+LAST = ("save", "help", "quit")
 ALWAYS = ("help", "quit")
 
 
 class KeyLine(Footer):
-    """Textual's footer with as many keys as fit, in their order; the last give way, but help and quit.
+    """Textual's footer with as many keys as fit, what is the same on all screens last; help and quit stay.
 
     It makes its keys anew only where they are others than those that it shows. Textual's would on every
     change of focus and of screen, and to style new widgets takes longer than all else then.
@@ -27,10 +28,12 @@ class KeyLine(Footer):
         self._fitted = 0
 
     def compose(self) -> ComposeResult:
-        keys = list(super().compose())
-        self._fitted = self.app.size.width
+        keys = sorted(super().compose(), key=_place)
+        self._fitted, idle = self.app.size.width, _idle(self.screen)
         room = self._fitted - sum(_width(key) for key in keys if _stays(key))
         for key in keys:
+            if _action(key) in idle:
+                continue
             room -= 0 if _stays(key) else _width(key)
             if room >= 0 or _stays(key):
                 yield key
@@ -42,11 +45,28 @@ class KeyLine(Footer):
 
     def bindings_changed(self, screen: Screen[object]) -> None:
         """Show the keys that one may press now."""
-        bindings = screen.active_bindings.values()
-        keys = [(binding, enabled) for _node, binding, enabled, _tooltip in bindings if binding.show]
+        bindings, idle = screen.active_bindings.values(), _idle(screen)
+        keys = [
+            (binding, enabled)
+            for _node, binding, enabled, _tooltip in bindings
+            if binding.show and binding.action not in idle
+        ]
         if keys != self._shown and self.is_attached and screen.app.app_focus:
             self._shown = keys
             super().bindings_changed(screen)
+
+
+def _place(key: Widget) -> int:
+    return LAST.index(key.action) + 1 if isinstance(key, FooterKey) and key.action in LAST else 0
+
+
+def _idle(screen: Screen[object]) -> frozenset[str]:
+    """What a screen has no use for now; one of another kind than ours says nothing of that."""
+    return getattr(screen, "idle", frozenset())
+
+
+def _action(key: Widget) -> str:
+    return key.action if isinstance(key, FooterKey) else ""
 
 
 def _stays(key: Widget) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lorabench.runs.record import RunRecord
@@ -44,4 +46,29 @@ class LossChart(Chart):
         if evaluations is not None and evaluations.last is not None:
             marks = loss_curve("eval", "eval", evaluations, MARK)
         end = last_step(float(record.step or 1), record.total_steps)
-        self.show(curves, marks, end, log=self.log_axis)
+        every = record.started.get("logging_steps")
+        first = f"; the first comes with step {every:.0f}" if isinstance(every, int) and every > 1 else ""
+        self.show(curves, marks, end, log=self.log_axis, title="" if curves else f"no loss yet{first}")
+
+
+class LossCurve(Chart):
+    """A chart of losses over their steps; hidden where there are not two."""
+
+    losses: Sequence[tuple[int, float]] = ()
+
+    def show_losses(self, losses: Sequence[tuple[int, float]]) -> None:
+        """Draw these losses, steps ascending."""
+        self.losses = losses
+        self.display = len(losses) > 1
+        self.draw()
+
+    def on_resize(self) -> None:
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw them in the room that there is."""
+        if self.display:
+            steps, values = (np.array(each, float) for each in zip(*self.losses, strict=True))
+            values = np.where(np.abs(values) < LARGEST, values, np.nan)
+            curve = Curve("smoothed", f"loss {values[-1]:.4g}", steps, values, values, "━")
+            self.show([curve], None, float(steps[-1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rich.text import Text
 from textual.app import RenderResult
 from textual_plotext import PlotextPlot
 
@@ -14,7 +15,7 @@ Draw = Callable[[Figure], None]
 
 
 class Plot(PlotextPlot):
-    """A plotext figure in the theme's colours."""
+    """A plotext figure in the theme's colours, or without any where NO_COLOR is set."""
 
     picture: Draw | None = None
 
@@ -25,10 +26,15 @@ class Plot(PlotextPlot):
 
     def render(self) -> RenderResult:
         """Draw, and return the picture."""
-        self.plt.clear_figure()
-        self.plt.plotsize(*self.size)
+        figure: Figure = self.plt
+        figure.clear_figure()
+        # Else `plotsize` takes at most what it believes to be the terminal, which is not on our stdout.
+        figure._limit_size(False, False)
+        figure.plotsize(*self.size)
         # Labels take the canvas colour of the moment: the theme must be there before them.
-        self.plt.theme(self._get_plotext_theme_name(self.app.theme))
+        figure.theme(self._get_plotext_theme_name(self.app.theme))
         if self.picture is not None:
-            self.picture(self.plt)
-        return super().render()
+            self.picture(figure)
+        drawn = super().render()
+        # As greys some of its colours could not be seen.
+        return Text(drawn.plain) if self.app.no_color and isinstance(drawn, Text) else drawn

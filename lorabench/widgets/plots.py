@@ -114,7 +114,7 @@ def tail(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN) -> None:
     limits(plt.ylim, min(0.0, end), counts[-1])
     plt.xticks(*log_ticks(logs[-1], logs[0]))
     plt.yticks(*log_ticks(0, counts[-1]))
-    plt.xlabel("λ        how many are ≥ λ")
+    plt.xlabel("→ λ     ↑ how many are ≥ λ")
 
 
 def energy(plt: Figure, spectrum: LayerSpectrum, colors: Colors = PLAIN) -> None:
@@ -160,7 +160,7 @@ def alpha_histogram(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> No
     _mark(plt, "mean", mean, mean_row, span, colors.mark)
     plt.xticks(*ticks(low, high))
     plt.title(f"α of {values.size} {'layer' if values.size == 1 else 'layers'}: {mean:.2f}{spread}")
-    plt.xlabel("α        borders 2 4 6")
+    plt.xlabel("→ α     ↑ layers     borders 2 4 6")
 
 
 def alpha_by_depth(plt: Figure, spectra: Spectra, colors: Colors = PLAIN) -> None:
@@ -244,9 +244,11 @@ def say(plt: Figure, title: str, sentence: str) -> None:
     plt.ylim(0, 1)
     plt.xfrequency(0)
     plt.yfrequency(0)
-    lines = wrap(sentence, 34)[:5]
+    columns, rows = canvas(plt, 0)
+    lines = wrap(sentence, max(min(columns, 60), 20))[: max(rows, 1)]
     for number, line in enumerate(lines):
-        plt.text(line, 0.5, 0.5 + 0.2 * ((len(lines) - 1) / 2 - number), alignment="center")
+        row = 0.5 + ((len(lines) - 1) / 2 - number) / max(rows - 1, 1)
+        plt.text(line, 0.5, row, color="default", alignment="center")
 
 
 def _nothing(spectrum: LayerSpectrum) -> str:

@@ -57,3 +57,7 @@ async def table(pilot: Pilot[Any]) -> None:
 @pytest.mark.parametrize("scene", [pictures, table], ids=lambda s: s.__name__)
 def test_looks(scene: Callable[[Pilot[Any]], Any], size: tuple[int, int], snap_compare: Compare) -> None:
     assert snap_compare(app(), terminal_size=size, run_before=scene)
+
+
+def test_looks_where_there_is_room(snap_compare: Compare) -> None:
+    assert snap_compare(app(), terminal_size=(200, 50), run_before=pictures)

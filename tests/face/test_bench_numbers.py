@@ -104,7 +104,7 @@ async def test_the_keys_that_fit_are_named_whole(
         assert not_shown not in line
         await pilot.press("enter")
         await until(pilot, lambda: "8 of 8 rows" in text_of(app))
-        await until(pilot, lambda: "s save" in text_of(app).splitlines()[-1])
+        await until(pilot, lambda: "w WeightWatcher" in text_of(app).splitlines()[-1])
         await pilot.press("1", "2")
         await until(pilot, lambda: "a audit" in text_of(app).splitlines()[-1] or width == 80)
 

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from lorabench.app import LorabenchApp
 from tests.conftest import REPOSITORY
-from tests.face.looking import bench_rows, detail, settled, until
+from tests.face.looking import bench_rows, detail, settled, text_of, until
 
 SIZES = [(80, 24), (120, 36)]
 Compare = Callable[..., bool]
@@ -23,8 +23,8 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
 
 
-def app() -> LorabenchApp:
-    made = LorabenchApp(Path("sample_adapters"))
+def app(theme: str | None = None) -> LorabenchApp:
+    made = LorabenchApp(Path("sample_adapters"), theme=theme)
     made.animation_level = "none"
     return made
 
@@ -44,6 +44,7 @@ async def layers(pilot: Pilot[Any]) -> None:
     workbench.open_adapter(Path("sample_adapters") / "rslora-rank-pattern")
     await until(pilot, lambda: workbench.analysis.state == "done")
     await pilot.press("down", "down")
+    await until(pilot, lambda: pilot.app.size.width < 200 or "tail" in text_of(pilot.app))
     await pilot.pause()
 
 
@@ -71,12 +72,19 @@ async def layers_help(pilot: Pilot[Any]) -> None:
     await settled(pilot)
 
 
-SCENES = [bench, layers, heat, module, adapter, layers_help]
-
-
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize(
     "scene", [bench, layers, heat, module, adapter, layers_help], ids=lambda s: s.__name__
 )
 def test_looks(scene: Callable[[Pilot[Any]], Any], size: tuple[int, int], snap_compare: Compare) -> None:
     assert snap_compare(app(), terminal_size=size, run_before=scene)
+
+
+@pytest.mark.parametrize("scene", [bench, layers], ids=lambda s: s.__name__)
+def test_looks_where_there_is_room(scene: Callable[[Pilot[Any]], Any], snap_compare: Compare) -> None:
+    assert snap_compare(app(), terminal_size=(200, 50), run_before=scene)
+
+
+@pytest.mark.parametrize("scene", [bench, module], ids=lambda s: s.__name__)
+def test_looks_in_a_light_theme(scene: Callable[[Pilot[Any]], Any], snap_compare: Compare) -> None:
+    assert snap_compare(app("textual-light"), terminal_size=(120, 36), run_before=scene)
