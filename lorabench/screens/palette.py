@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import cast
 
-from textual.app import SystemCommand
+from textual.app import App, SystemCommand
 from textual.screen import Screen
 
-if TYPE_CHECKING:
-    from lorabench.app import LorabenchApp
+from lorabench.screens.work_screen import Workbench
 
 
-def commands(app: LorabenchApp, screen: Screen[object]) -> Iterator[SystemCommand]:
+def commands(app: App[None], screen: Screen[object]) -> Iterator[SystemCommand]:
     """Yield what can be done now; Textual's own list has keys and a quit that ours know better."""
     yield SystemCommand("Theme", "Choose other colours, light ones too", app.action_change_theme)
-    yield SystemCommand(
-        "Open the sample adapters", "Show the adapters that ship with lorabench", app.open_samples
-    )
+    samples = cast("Workbench", app).open_samples
+    yield SystemCommand("Open the sample adapters", "Show the adapters that ship with lorabench", samples)
     seen: set[str] = set()
     for node, binding, enabled, tooltip in screen.active_bindings.values():
         moves = binding.id is None or binding.id.startswith("table.")
