@@ -161,8 +161,8 @@ def wait_for(program: Program, trouble: Trouble, before: int) -> None:
             return new.count("log") >= trouble.step
         if trouble.moment == "checkpoint":
             wanted = f"checkpoint-{-(-trouble.step // SAVE_STEPS) * SAVE_STEPS}"
-            there = {path.name for path in run.glob("checkpoint-*")}
-            return wanted in there or (wanted in saved and there > saved)
+            new_ones = {path.name for path in run.glob("checkpoint-*")} - saved
+            return wanted in new_ones or (wanted in saved and bool(new_ones))
         signs = {"loading": "stage loading", "saving": "stage saving", "finished": "finished"}
         return trouble.moment not in signs or signs[trouble.moment] in new
 

@@ -95,7 +95,7 @@ def train(run: Path, way: Way, troubles: tuple[Trouble, ...]) -> None:
         watch(run)
         assert kinds(run)[-1] == "finished", kinds(run)[-3:]
     else:
-        assert_saved(run, begun and last is not None and last.saves())
+        assert_saved(run, last.endings() if begun and last is not None else set())
         watch(run)
     for started in of_kind(events(run)[before:], "started"):
         assert started.get("resumed_step") == (whole.step if whole else None)
@@ -121,7 +121,7 @@ def leave(program: Program, way: Way, last: Trouble | None) -> None:
         assert program.status in (last.statuses(way) if last else {0}), program.status
 
 
-def assert_saved(run: Path, stopped: bool) -> None:
+def assert_saved(run: Path, endings: set[str]) -> None:
     """Wait for the end of a run that was stopped or killed: what was saved is whole, and nobody holds it."""
     wait_until(lambda: not processes_of(run), "the end of all processes")
     saved = [event["step"] for event in events(run) if event["kind"] == "checkpoint"]
@@ -129,8 +129,8 @@ def assert_saved(run: Path, stopped: bool) -> None:
     owner = read_owner(run)
     assert owner is None or owner.alive is False
     assert max(saved, default=0) <= (whole.step if whole else 0), (saved, torn)
-    if stopped:
-        assert kinds(run)[-1] in ("stopped", "finished"), kinds(run)
+    if endings:
+        assert kinds(run)[-1] in endings, kinds(run)
         reached = events(run)[-1].get("step") or 0
         assert torn == []
         assert owner is None
@@ -176,6 +176,7 @@ def rounds(attempts: list[Attempt], run: Path, undisturbed: Path) -> None:
     wait_until(lambda: not processes_of(run), "the end of all processes")
     assert learnt(run) == learnt(undisturbed)
     assert adapter_bytes(run) == adapter_bytes(undisturbed)
+    assert "Traceback" not in (run / "output.log").read_text()
     assert not (run / "run.lock").exists()
     assert not (run / "stop").exists()
     killed = any(trouble.kind == "kill" for _, troubles in attempts for trouble in troubles)

@@ -74,9 +74,14 @@ class Trouble:
             return self.target != ("screens" if way in ("thread", "config") else "trainer")
         return True
 
-    def saves(self) -> bool:
-        """Whether a run that does not go on stops by itself, and saves."""
-        return self.kind == "terminate"
+    def endings(self) -> set[str]:
+        """With which of these events a run ends that does not go on; none where it is torn off."""
+        if self.kind != "terminate":
+            return set()
+        early = self.moment in ("import", "loading") or (
+            self.moment == "training" and self.step <= STEPS // 2
+        )
+        return {"stopped"} if early else {"stopped", "finished"}
 
     def program_goes_on(self, way: Way) -> bool:
         """Whether the screens, or the command that follows the run, go on until the run's end."""
