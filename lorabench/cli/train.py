@@ -15,7 +15,7 @@ from lorabench.cli.check import readable_config
 from lorabench.cli.progress import Display, display
 from lorabench.cli.watch import Interrupts, Watch
 from lorabench.errors import LorabenchError
-from lorabench.files import is_there
+from lorabench.files import cannot, is_there
 from lorabench.runs.checkpoints import checkpoints, newest_whole
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.lock import RunLockedError, read_owner
@@ -81,7 +81,7 @@ def _start(path: Path, options: Options) -> subprocess.Popen[bytes]:
             processes=options.processes,
         )
     except OSError as error:
-        raise LorabenchError(f"{visible(error.filename)} cannot be used: {error.strerror}.") from error
+        raise LorabenchError(*cannot(error.filename, "used", error)) from error
 
 
 def _follow(

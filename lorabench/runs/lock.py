@@ -61,6 +61,15 @@ class RunLock:
         self.since = since
         self._content = content
 
+    def put_back(self) -> None:
+        """Write the lock again where it was removed, with its folder; another's stays.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        with contextlib.suppress(FileExistsError), self.path.open("xb") as file:
+            file.write(self._content)
+
     def release(self) -> None:
         """Remove the lock; somebody else's, put there in the meantime, stays."""
         with contextlib.suppress(FileNotFoundError):

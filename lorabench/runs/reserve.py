@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import shutil
 from pathlib import Path
 
 RESERVE_FILE = ".reserve"
 RESERVE = 2**16
 """Bytes: enough for the end of a run and its preflight's findings."""
+
+
+def check_room(folder: Path) -> None:
+    """Refuse a disk on which no run could even say why it fails.
+
+    Raises:
+        OSError: There is less room than a run keeps for its last words.
+    """
+    if shutil.disk_usage(folder).free < RESERVE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 class Reserve:

@@ -12,9 +12,11 @@ from textual.app import App
 from textual.timer import Timer
 
 from lorabench.errors import LorabenchError
+from lorabench.files import cannot
 from lorabench.runs.checkpoints import newest_whole
 from lorabench.runs.lock import Owner, read_owner
 from lorabench.runs.output import OUTPUT_FILE
+from lorabench.runs.reserve import check_room
 from lorabench.screens.dialogs import ChoiceDialog
 from lorabench.text import visible
 
@@ -117,7 +119,7 @@ class Training:
         except LorabenchError as error:
             self._fail(error)
         except OSError as error:
-            self._fail(LorabenchError(f"{visible(error.filename)}: {error.strerror}."))
+            self._fail(LorabenchError(*cannot(error.filename, "used", error)))
 
     def _begin(self, path: Path, override: bool, resume: bool | None, then: Callable[[Path], None]) -> None:
         from lorabench.training.config.launching import launcher_fields
@@ -181,6 +183,7 @@ class Training:
     def _run(self, path: Path, folder: Path, resume: bool | None, override: bool, thread: bool) -> None:
         assert self._start is not None
         folder.mkdir(parents=True, exist_ok=True)
+        check_room(folder)
         self._take_log_back()
         if self._terminal is not None and thread:
             self._terminal.log_to(folder / OUTPUT_FILE)

@@ -22,6 +22,7 @@ from lorabench.training.demo.quiet import quiet
 from lorabench.training.demo.readme import describe
 from lorabench.training.demo.recipes import RECIPES, Recipe
 from lorabench.training.demo.tokenizer import train_tokenizer
+from lorabench.training.trainer.failures import disk_full
 
 MODEL, DATA, README = "demo-model", "demo-data", "README.md"
 
@@ -69,9 +70,17 @@ def rebuild(
     settings = settings or DemoSettings()
     folder = real(folder)
     _refuse_other_contents(folder, settings)
-    with _workshop(folder) as workshop, quiet(), _one_thread():
-        _build(workshop, folder.name, settings, seed, report)
-        _swap(workshop, folder)
+    try:
+        with _workshop(folder) as workshop, quiet(), _one_thread():
+            _build(workshop, folder.name, settings, seed, report)
+            _swap(workshop, folder)
+    except Exception as error:
+        if not disk_full(error):
+            raise
+        raise LorabenchError(
+            f"The disk that holds {visible(folder.parent)} is full.",
+            "Make room; what was there is as it was.",
+        ) from error
     report(f"the demo is in {visible(folder)}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,25 @@ class Events:
     """Writes events where this process is the one that does; others write only how they failed.
 
     An event that cannot be written is counted, and told of by a `warning` once the file takes writing again.
-    For the one that tells how the run has ended some room is kept.
+    For the one that tells how the run has ended some room is kept. Where somebody removes or renames the
+    folder while the run trains, it is made again, with a file that begins anew; `restore` puts back the rest.
     """
 
-    def __init__(self, folder: Path, *, first: bool = True) -> None:
-        self._path = folder / EVENTS_FILE
-        self._writer = EventWriter(folder)
+    def __init__(
+        self, folder: Path, *, first: bool = True, restore: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder, self._path = folder, folder / EVENTS_FILE
         self._first = first
+        self._restore = restore
         self._began = time.time()
         self._lost = 0
-        self._reserve = Reserve(folder) if first else None
+        self._started: dict[str, Any] = {}
+        self._open()
+
+    def _open(self) -> None:
+        self._writer = EventWriter(self._folder)
+        self._file = self._path.stat()
+        self._reserve = Reserve(self._folder) if self._first else None
 
     def write(self, kind: str, **fields: object) -> bool:
         """Append an event; say whether it is in the file."""
@@ -44,7 +54,11 @@ class Events:
         return False
 
     def _try(self, kind: str, fields: dict[str, Any]) -> bool:
+        if kind == "started":
+            self._started = fields
         try:
+            if self._first and not self._in_place():
+                self._begin_again()
             if self._lost:
                 text = f"{self._lost} events could not be written here."
                 self._writer.write("warning", text=text, source="lorabench")
@@ -56,6 +70,23 @@ class Events:
                 logger.error("An event could not be written: %s", error)
             return False
         return True
+
+    def _in_place(self) -> bool:
+        try:
+            return os.path.samestat(self._path.stat(), self._file)
+        except OSError as error:
+            return not isinstance(error, FileNotFoundError | NotADirectoryError)
+
+    def _begin_again(self) -> None:
+        """Make the folder again, and say in it what runs there."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._writer.close()
+        self._open()
+        self._restore()
+        if self._started:
+            self._writer.write("started", **self._started)
+        text = "The run's folder was removed or renamed while it trained: what was told before is not here."
+        self._writer.write("warning", text=text, source="lorabench")
 
     def failed_elsewhere(self) -> bool:
         """Say whether another process of this run has failed: what that one said is the cause."""

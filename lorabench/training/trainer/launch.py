@@ -10,6 +10,7 @@ from lorabench.files import append_plain, is_folder
 from lorabench.runs.history import RUN_FILE
 from lorabench.runs.output import OUTPUT_FILE
 from lorabench.runs.requests import requests_in
+from lorabench.runs.reserve import check_room
 from lorabench.training.config.launching import launcher_fields
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.processes import accelerate_file
@@ -37,6 +38,7 @@ def launch(
     options = _launcher_options(config, accelerate, processes)
     folder = config.folder
     folder.mkdir(parents=True, exist_ok=True)
+    check_room(folder)
     command = [sys.executable, "-m"]
     if options:
         command += ["accelerate.commands.launch", *options, "-m"]

@@ -9,17 +9,20 @@ import time
 import traceback
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench.errors import LorabenchError
-from lorabench.files import is_folder
+from lorabench.files import is_folder, is_there
 from lorabench.runs.history import RUN_FILE
-from lorabench.runs.lock import Owner, take_lock
+from lorabench.runs.lock import Owner, RunLock, take_lock
 from lorabench.runs.requests import clear_requests, requests_in, stop_requested
+from lorabench.runs.reserve import check_room
 from lorabench.text import visible
 from lorabench.training.config.problems import environment, environment_fault
 from lorabench.training.config.run_config import RunConfig
+from lorabench.training.config.saving import write_text
 from lorabench.training.trainer.events import Events
 from lorabench.training.trainer.libraries import import_libraries
 from lorabench.training.trainer.overhear import overheard
@@ -72,11 +75,14 @@ def train(
         try:
             config = RunConfig.load(file)
             config.folder.mkdir(parents=True, exist_ok=True)
+            check_room(config.folder)
             ignore = requests_in(config.folder) if ignore is None else ignore
             lock = stack.enter_context(take_lock(config.folder)) if is_first() else None
             if lock is not None:
                 clear_requests(config.folder, only=ignore)
-            events = stack.enter_context(contextlib.closing(Events(config.folder, first=is_first())))
+            restore = partial(_restore, lock, config.folder / RUN_FILE, config.text)
+            events = Events(config.folder, first=is_first(), restore=restore)
+            stack.enter_context(contextlib.closing(events))
         except LorabenchError as error:
             return Outcome("refused", "refused", error.message, error.hint)
         except OSError as error:
@@ -85,6 +91,14 @@ def train(
         stack.enter_context(overheard(events.warn, config.own_names))
         run = _Run(config, file, events, stopping or threading.Event(), place)
         return run.go(lock.taken_over if lock else None, resume=resume, override=override)
+
+
+def _restore(lock: RunLock | None, file: Path, text: str) -> None:
+    """Put back what a run's folder needs that was made again."""
+    if lock is not None:
+        lock.put_back()
+    if not is_there(file):
+        write_text(file, text)
 
 
 @contextlib.contextmanager

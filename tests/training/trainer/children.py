@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -159,6 +160,11 @@ def _fill(path: Path) -> None:
             while True:
                 os.write(fd, bytes(size))
     os.close(fd)
+
+
+def lose_folder_at_step(folder: Path, step: int, other: Path | None = None) -> None:
+    """Let somebody remove the run's folder, or give it another name, when this step ends."""
+    _on("on_step_end", step, lambda: folder.rename(other) if other else shutil.rmtree(folder))
 
 
 def fail_to_write_in(name: str) -> None:
