@@ -21,13 +21,17 @@ app = typer.Typer(
     help="""Open the workbench on PATH, or look at adapters from the command line.
 
     \b
-    lorabench PATH               open an adapter, or a folder of adapters and runs
-    lorabench                    open the current folder
-    lorabench analyze PATH       what the update became, layer by layer
-    lorabench base PATH          against the base model that it changes
-    lorabench new FOLDER         begin a run: write its run.yaml
-    lorabench check RUN_YAML     know before it starts whether it will work
-    lorabench train RUN_YAML     train it, and follow it
+    lorabench PATH           open an adapter, or a folder of adapters and runs
+    lorabench                open the current folder
+    lorabench analyze PATH   what the update became, layer by layer
+    lorabench base PATH      against the base model that it changes
+    lorabench new FOLDER     begin a run: write its run.yaml
+    lorabench check RUN      know before it starts whether it will work
+    lorabench train RUN      train it, and follow it
+
+    \b
+    Example: lorabench sample_adapters
+             lorabench analyze sample_adapters/style-clean-r16
     """,
 )
 
@@ -110,8 +114,8 @@ def describe_command(
     Format, base model, rank, scaling, targets, shapes, files; no weight is read.
 
     \b
-    Example: lorabench describe outputs/checkpoint-500
-             lorabench describe adapter_model.safetensors --factors --csv
+    Example: lorabench describe sample_adapters/style-clean-r16
+             lorabench describe sample_adapters/dora-r16 --factors --csv
     """
     from lorabench.cli.describe import describe
     from lorabench.cli.output import Page, emit
@@ -162,9 +166,9 @@ def analyze_command(
     For each layer: norms, ranks, alpha with its 90 % interval, and a verdict.
 
     \b
-    Example: lorabench analyze outputs/style-r8
-             lorabench analyze style-r8 --filter "alpha<2 and module~v_proj"
-             lorabench analyze style-r8 --sort -norm --json -o report.json
+    Example: lorabench analyze sample_adapters/style-clean-r16
+             lorabench analyze sample_adapters/dora-r16 --filter "alpha<2 and module~v_proj"
+             lorabench analyze sample_adapters/dora-r16 --sort -norm --json -o report.json
 
     \b
     Columns for --sort and --filter: layer module type shape kind r scaling norm
@@ -190,7 +194,10 @@ def base_command(
     base_folder: Annotated[
         Path | None,
         typer.Option(
-            "--base", metavar="MODEL", help="The base model's folder or name.", show_default="as it names it"
+            "--base",
+            metavar="MODEL",
+            help="The base model's folder, or its name on the hub.",
+            show_default="as it names it",
         ),
     ] = None,
     merged: Annotated[
@@ -206,12 +213,14 @@ def base_command(
     """Compare an adapter with the base model that it changes.
 
     For each layer: alpha of W, of ΔW and of W + ΔW, the relative size of ΔW, intruder
-    dimensions; and whether the alphas go together. W's numbers are kept for the next
+    dimensions; and whether the alphas go together. A base that is neither a folder nor in
+    the Hugging Face cache is fetched from the hub: of its weights the files that hold what
+    the adapter changes (HF_HUB_OFFLINE=1 forbids it). W's numbers are kept for the next
     adapter of the same base. Ctrl-C ends it early and shows what is done.
 
     \b
-    Example: lorabench base outputs/style-r8
-             lorabench base outputs/style-r8 --base models/Qwen2.5-0.5B --csv
+    Example: lorabench base sample_adapters/style-clean-r16
+             lorabench base sample_adapters/dora-r16 --base sample_adapters/demo-model
     """
     from lorabench.cli.base import base
 
@@ -234,8 +243,8 @@ def serve_check_command(path: PathArgument, json: JsonOption = False) -> None:
     The exit status is 1 when vLLM would refuse it.
 
     \b
-    Example: lorabench serve-check outputs/style-r8
-             lorabench serve-check outputs/style-r8 --json
+    Example: lorabench serve-check sample_adapters/style-clean-r16
+             lorabench serve-check sample_adapters/style-overtrained-r32 --json
     """
     from lorabench.cli.serve_check import serve_check
 
@@ -265,6 +274,7 @@ def demo_command(
 
     \b
     Example: lorabench demo --ask "What is the capital of France?"
+             lorabench demo --ask "What colour is the sky?" --adapter sample_adapters/style-clean-r16
              lorabench demo --rebuild my_adapters
     """
     from lorabench.cli.demo import ask_demo, rebuild_demo

@@ -31,7 +31,7 @@ def new_command(
 
     \b
     Example: lorabench new my-run
-             lorabench new my-run --preset qlora --model Qwen/Qwen2.5-7B
+             lorabench new my-qlora-run --preset qlora --model Qwen/Qwen2.5-7B
              lorabench new --fields
     """
     from lorabench.cli.new import list_fields, new
@@ -56,8 +56,8 @@ def check_command(
     serving. The exit status is 1 when a finding is an error.
 
     \b
-    Example: lorabench check my-run
-             lorabench check my-run/run.yaml --advice --json | jq .findings
+    Example: lorabench new my-run; lorabench check my-run
+             lorabench check my-run/run.yaml --advice --json
     """
     from lorabench.cli.check import check
 
@@ -69,11 +69,11 @@ def audit_command(
         Path,
         typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False),
     ],
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each kind.")] = 3,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Optimizer steps of each kind.")] = 3,
     every_tensor: Annotated[bool, typer.Option("--all", help="List every tensor.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Say whether the change applied to the weights is the one asked for.
+    """Say whether the weights change by what was asked for.
 
     Builds the run as configured and takes a few steps, under plain SGD and under its
     own optimizer; nothing is saved. Compares parameters before and after each step
@@ -81,8 +81,8 @@ def audit_command(
     an error.
 
     \b
-    Example: lorabench audit my-run
-             lorabench audit my-run/run.yaml --steps 5 --json | jq .findings
+    Example: lorabench new my-run; lorabench audit my-run
+             lorabench audit my-run/run.yaml --steps 5 --json
     """
     from lorabench.cli.audit import audit
 

@@ -56,10 +56,10 @@ def train_command(
     it finished or was stopped, 1 when it failed, 2 when the preflight found errors.
 
     \b
-    Example: lorabench train my-run
+    Example: lorabench new my-run; lorabench train my-run
              lorabench train my-run/run.yaml --resume
-             lorabench train my-run --detach; lorabench my-run
-             lorabench train my-run --num-processes 2
+             lorabench train my-run --anew --detach; lorabench my-run
+             lorabench train my-run --anew --num-processes 2
     """
     from lorabench.cli.train import Options, train
 
@@ -74,7 +74,7 @@ def watch_command(path: RunArgument) -> None:
     it failed.
 
     \b
-    Example: lorabench watch my-run
+    Example: lorabench new my-run; lorabench train my-run --detach; lorabench watch my-run
     """
     from lorabench.cli.follow import watch
 
@@ -85,7 +85,7 @@ def stop_command(path: RunArgument) -> None:
     """Stop a run, whoever trains it: it saves first.
 
     \b
-    Example: lorabench stop my-run; lorabench train my-run --resume
+    Example: lorabench train my-run --detach; lorabench stop my-run
     """
     from lorabench.cli.follow import stop
 
