@@ -33,6 +33,7 @@ class AddFieldDialog(ModalScreen[str | None]):
     def __init__(self, fields: Mapping[str, str]) -> None:
         super().__init__()
         self.fields = fields
+        self.name_width = max(map(len, fields), default=0)
         self.matches: list[str] = []
 
     def compose(self) -> ComposeResult:
@@ -58,7 +59,7 @@ class AddFieldDialog(ModalScreen[str | None]):
         self.matches = sorted(found, key=lambda name: not name.startswith(wanted))[:MOST_MATCHES]
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([two_columns(name, self.fields[name]) for name in self.matches])
+        options.add_options([two_columns(name, self.fields[name], self.name_width) for name in self.matches])
         options.highlighted = 0 if self.matches else None
 
     def action_step(self, way: str) -> None:
@@ -83,9 +84,9 @@ class AddFieldDialog(ModalScreen[str | None]):
             self.dismiss(self.matches[at])
 
 
-def two_columns(name: str, what: str) -> Option:
+def two_columns(name: str, what: str, name_width: int) -> Option:
     line = Table.grid(padding=(0, 2), expand=True)
-    line.add_column(width=28, no_wrap=True)
+    line.add_column(width=name_width, no_wrap=True)
     line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     line.add_row(Text(visible(name)), Text(visible(what), style="dim"))
     return Option(line)

@@ -19,7 +19,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
-from lorabench.screens.preflight_client import child_environment
+from lorabench.screens.preflight_client import child_environment, ended, killed
 from lorabench.text import visible
 from lorabench.training.preflight.finding import Finding
 from lorabench.widgets.finding_list import FindingList
@@ -46,7 +46,7 @@ class AuditDialog(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog audit") as dialog:
             dialog.border_title = "update audit"
-            dialog.border_subtitle = "esc closes · y copies the findings"
+            dialog.border_subtitle = "esc closes · tab to the numbers · y copies"
             yield FindingList("audit-findings")
             yield Static(id="audit-explanation")
             with VerticalScroll(id="audit-scroll"):
@@ -57,7 +57,10 @@ class AuditDialog(ModalScreen[None]):
         findings.begin([CHECK])
         findings.start(CHECK)
         findings.focus()
-        self.run_worker(self.run_audit(), group="audit", name="audit", exit_on_error=False)
+        self.audit = self.run_worker(self.run_audit(), group="audit", name="audit", exit_on_error=False)
+
+    async def on_unmount(self) -> None:
+        await ended(self.audit)
 
     async def run_audit(self) -> None:
         """Start the child, wait for it, and show its report or why there is none."""
@@ -75,9 +78,7 @@ class AuditDialog(ModalScreen[None]):
             try:
                 output, _ = await child.communicate()
             finally:
-                if child.returncode is None:
-                    child.kill()
-                    await child.wait()
+                await killed(child)
             log.seek(0)
             told = log.read().decode(errors="replace").split("\n")
         if child.returncode in (0, 1) and output:

@@ -28,6 +28,8 @@ NOTHING_OPEN = (
     "No configuration is open. On the Bench (1), 2 on a run opens its run.yaml, and n makes a new run."
 )
 
+NEED_FILE = frozenset({"write", "train", "audit", "mask", "yaml", "add", "undo", "filter"})
+
 
 class ConfigScreen(FileScreen):
     """A form, or the YAML itself, and the preflight beside it."""
@@ -53,7 +55,7 @@ A file that another program writes is read again by itself; where something is n
 which of the two to keep.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "write", "save run.yaml", id="config.write", tooltip="save it", priority=True),
+        Binding("ctrl+s", "write", "save", id="config.write", tooltip="save it", priority=True),
         Binding("tab,shift+tab", "panel", "panel", show=False, id="config.panel", tooltip="form or findings"),
         Binding("t", "train", "train", id="config.train", tooltip="save the configuration and train it"),
         Binding("m", "mask", "loss mask", id="config.mask", tooltip="rows as the trainer will see them"),
@@ -79,12 +81,15 @@ which of the two to keep.
             with ContentSwitcher(initial="form", id="left"):
                 yield FieldForm(id="form")
                 yield YamlArea(id="yaml")
-            findings = FindingList(id="findings")
+            findings = FindingList("findings", detailed=True)
             findings.border_title = "preflight"
             yield findings
         with VerticalScroll(id="explain") as explain:
             explain.can_focus = False
             yield Static(NOTHING_OPEN)
+
+    async def on_unmount(self) -> None:
+        await self.client.end()
 
     def on_descendant_focus(self) -> None:
         # A rule for :focus-within would style every field anew at every step.
@@ -93,6 +98,9 @@ which of the two to keep.
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
+        nothing = self.workbench.config_file is None
+        self.set_class(nothing, "-nothing")
+        self.idle = NEED_FILE | {"copy", "edit"} if nothing else frozenset()
         if self.workbench.config_file is not self.file:
             self.begin()
         elif self.file is not None:
@@ -114,10 +122,8 @@ which of the two to keep.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey the keys that need an open file."""
-        needs_file = {"write", "train", "audit", "mask", "yaml", "add", "undo", "filter"}
-        return (
-            None if self.file is None and action in needs_file else super().check_action(action, parameters)
-        )
+        greyed = self.file is None and action in NEED_FILE
+        return None if greyed else super().check_action(action, parameters)
 
     def ask(self, *, at_once: bool = False) -> None:
         """Ask for the preflight of the text as it is now."""
@@ -180,19 +186,21 @@ which of the two to keep.
 
     @on(OptionList.OptionHighlighted, "#findings")
     @on(FieldForm.Reached)
+    @on(TextArea.SelectionChanged)
     def show_explanation(self) -> None:
         """Explain the finding or the field under the cursor, at the bottom."""
         if self.file is None:
             return
         findings = self.query_one(FindingList)
         form, text = self.query_one(FieldForm), Text()
-        name = form.current
+        area = self.query_one(YamlArea)
+        name = area.key if area.has_focus else form.current
         if findings.has_focus:
             text = findings.explanation()
-        elif name is not None:
+        elif name is not None and self.file.knows(name):
             text.append(f"{name}  ", style="bold")
             value = form.lines.value(name)
-            if cell_len(visible(value)) > form.lines.value_region(name).width:
+            if form.current and cell_len(visible(value)) > form.lines.value_region(name).width:
                 text.append(f"{visible(value)}\n")
             text.append(self.config.explain(name))
         self.query_one("#explain Static", Static).update(text)

@@ -109,6 +109,10 @@ class ConfigFile:
         """Return a field that lorabench or TRL declares."""
         return FIELDS.get(name) or self.more[name]
 
+    def knows(self, name: str) -> bool:
+        """Say whether lorabench or TRL declares a field of this name."""
+        return name in FIELDS or name in self.more
+
     def know(self, fields: list[dict[str, Any]]) -> None:
         """Take over the rest of TRL's fields, as its process has read them."""
         self.more = {

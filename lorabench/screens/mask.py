@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -62,23 +63,39 @@ class MaskDialog(ModalScreen[None]):
         self.query_one("#mask-facts", Static).update(Text(f"✘ {visible(problem)}"))
 
     def draw(self) -> None:
-        """Write the row that is looked at."""
+        """Write the row that is looked at and, below it, as many of the next as there is room for."""
         if not self.rows:
             return
-        row = self.rows[self.at]
-        tokens = [(token, trained) for token, trained in row["tokens"]]
-        trained = sum(learns for _, learns in tokens)
-        share = f": {100 * trained / len(tokens):.0f} %" if tokens else ""
+        room = self.query_one(VerticalScroll).size
+        text = self._tokens_of(self.at)
+        for at in range(self.at + 1, len(self.rows)):
+            if _height(text, room.width) >= room.height:
+                break
+            text.append("\n\n").append(self._facts_of(at), "bold").append("\n\n")
+            text.append_text(self._tokens_of(at))
+        self.query_one("#mask-facts", Static).update(Text(self._facts_of(self.at), "bold"))
+        self.query_one("#mask-row", Static).update(text)
+
+    def on_resize(self) -> None:
+        self.draw()
+
+    def _facts_of(self, at: int) -> str:
+        row = self.rows[at]
+        count, trained = len(row["tokens"]), sum(learns for _, learns in row["tokens"])
+        share = f": {100 * trained / count:.0f} %" if count else ""
         facts = [
-            f"row {row['number']:,} ({self.at + 1} of {len(self.rows)}{'' if self.complete else ' …'})",
-            f"{trained:,} of {len(tokens):,} tokens trained{share}",
+            f"row {row['number']:,} ({at + 1} of {len(self.rows)}{'' if self.complete else ' …'})",
+            f"{trained:,} of {count:,} tokens trained{share}",
         ]
         if row["cut"]:
             facts.append(f"▲ {row['cut']:,} more cut by max_length")
         if row["dropped"]:
             facts.append("✘ nothing to learn: TRL leaves this row out")
-        self.query_one("#mask-facts", Static).update(Text("   ".join(facts)))
-        self.query_one("#mask-row", Static).update(mask_text(tokens, borders=self.borders))
+        return "   ".join(facts)
+
+    def _tokens_of(self, at: int) -> Text:
+        tokens = [(token, trained) for token, trained in self.rows[at]["tokens"]]
+        return mask_text(tokens, borders=self.borders)
 
     def action_walk(self, by: int) -> None:
         """Go to the row before or after."""
@@ -91,6 +108,10 @@ class MaskDialog(ModalScreen[None]):
         """Show where one token ends and the next begins, or only the text."""
         self.borders = not self.borders
         self.draw()
+
+
+def _height(text: Text, width: int) -> int:
+    return sum(1 + cell_len(line) // max(1, width) for line in text.plain.split("\n"))
 
 
 def mask_text(tokens: list[tuple[str, bool]], *, borders: bool) -> Text:

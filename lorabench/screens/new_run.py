@@ -45,7 +45,9 @@ class NewRunDialog(ModalScreen[Path | None]):
             )
             yield Static("data")
             yield Input(placeholder="the demo data; else a file, a folder or a name", id="data", compact=True)
-            yield OptionList(*(two_columns(preset.name, preset.help) for preset in PRESETS))
+            yield Static("preset")
+            width = max(len(preset.name) for preset in PRESETS)
+            yield OptionList(*(two_columns(preset.name, preset.help, width) for preset in PRESETS))
             yield Static(id="problem")
 
     def on_mount(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
+from textual.worker import Worker, WorkerError
 
 import lorabench
 
@@ -56,6 +58,7 @@ class PreflightClient:
         self.process: asyncio.subprocess.Process | None = None
         self._timer: Timer | None = None
         self._begun = False
+        self._conversation: Worker[None] | None = None
 
     def ask_soon(self, ask: str, **fields: object) -> None:
         """Ask when no other request of any kind follows within a moment."""
@@ -71,9 +74,14 @@ class PreflightClient:
             self._send(request)
         elif not self._begun:
             self._begun = True
-            self._screen.run_worker(
+            self._conversation = self._screen.run_worker(
                 self._converse(), group="preflight", name="preflight", exit_on_error=False
             )
+
+    async def end(self) -> None:
+        """End the child, and wait until nothing of it is left in an event loop that ends next."""
+        if self._conversation is not None:
+            await ended(self._conversation)
 
     def _send(self, request: Request) -> None:
         if self.process is not None and self.process.stdin is not None:
@@ -115,11 +123,7 @@ class PreflightClient:
                     self._pass_on(json.loads(line))
             finally:
                 self.process = None
-                if process.stdin is not None:
-                    process.stdin.close()
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
+                await killed(process)
             log.seek(0)
             lines = log.read().decode(errors="replace").split("\n")
             return next((line for line in reversed(lines) if line.strip()), f"status {process.returncode}")
@@ -132,6 +136,22 @@ class PreflightClient:
                 if answer["kind"] == "done":
                     del self._open[ask]
                 return
+
+
+async def killed(child: asyncio.subprocess.Process) -> None:
+    """Kill a child, unless it has ended, and close its pipes: they would outlive the event loop."""
+    if child.returncode is None:
+        child.kill()
+    if child.stdin is not None:
+        child.stdin.close()
+    await child.communicate()
+
+
+async def ended(worker: Worker[None]) -> None:
+    """Cancel a worker, and wait until it has come to its end."""
+    worker.cancel()
+    with contextlib.suppress(WorkerError):
+        await worker.wait()
 
 
 def child_environment() -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
@@ -17,9 +17,11 @@ from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
 from lorabench.files import is_file
+from lorabench.runs.history import RUN_FILE
 from lorabench.runs.requests import request_checkpoint, request_stop
 from lorabench.screens.audit import AuditDialog
 from lorabench.screens.train_dialogs import ask_for_loss, ask_to_stop, configuration_of, read_warnings
+from lorabench.screens.train_keys import TRAIN_KEYS, adapter_is_saved, idle_keys
 from lorabench.screens.train_status import RunStatus, findings_text
 from lorabench.screens.train_watch import RunWatch
 from lorabench.screens.work_screen import WorkScreen
@@ -30,7 +32,6 @@ from lorabench.widgets.loss_chart import LossChart
 from lorabench.widgets.meters import Meters
 from lorabench.widgets.painting import Painting
 
-ADAPTER_FILE = "adapter_model.safetensors"
 # While a run trains, so many paintings of the loss go with one of the numbers beside it.
 WHOLE_EVERY = 2
 PANELS = ("-all", "-only-loss", "-only-delta", "-only-log")
@@ -54,30 +55,15 @@ A run as its folder tells it (`events.jsonl`, `output.log`), whoever trains it; 
   shows a part of all steps.
 - **ΔW**: what the adapter adds to the weights, from copies of A and B: size, stable rank and alpha of all
   modules (median), now and at the time before; the modules that grow fastest, and the dead ones (B = 0).
+  *last update* is by how much of their size the last step moved A and B.
 - **Log**: follows the newest line until you scroll. `/` searches, `n` and `N` go from match to match, `f`
   shows only the lines that match, `end` follows again.
 
-`x` asks the trainer to save and stop at its next step, `k` to save a checkpoint. Leaving stops nothing. `a`
-takes a few steps beside the run, and says whether the change applied to the weights is the one asked for.
+`x` asks the trainer to save and stop at its next step, `k` to save a checkpoint. Leaving stops nothing.
+`t` trains the run or goes on from its newest checkpoint, `2` opens its configuration. `a` takes a few steps
+beside it, and says whether the change applied to the weights is the one asked for.
 """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        # The most wanted first: where the line of keys is short, the last give way.
-        Binding("x", "stop", "stop", id="train.stop", tooltip="save and stop at the next step; asks first"),
-        Binding("t", "train", "train", id="train.train", tooltip="train this run, or go on"),
-        Binding("k", "checkpoint", "checkpoint", id="train.checkpoint", tooltip="save a checkpoint now"),
-        Binding("space", "freeze", "freeze", id="train.freeze", tooltip="freeze the view; again goes on"),
-        Binding("slash", "filter", "search", key_display="/", id="train.search", tooltip="search the log"),
-        Binding("p", "panel", "panel", id="train.panel", tooltip="one panel alone, or all"),
-        Binding("w", "warnings", "warnings", id="train.warnings", tooltip="all warnings"),
-        Binding("d", "app.detach", "detach", id="train.detach", tooltip="quit; the run trains on"),
-        Binding("o", "behind", "other", id="train.behind", tooltip="another run's loss behind this one's"),
-        Binding("l", "log_axis", "log y", id="train.log_axis", tooltip="logarithmic loss"),
-        Binding("a", "audit", "audit", id="train.audit", tooltip="audit some steps' updates"),
-        Binding("enter", "open", "layers", id="train.open", tooltip="open the run's adapter"),
-        Binding("y", "copy", "copy", id="train.copy", tooltip="copy the error, or the path"),
-        Binding("T", "train_anyway", "train anyway", id="train.anyway", tooltip="in spite of errors"),
-        Binding("escape", "unfilter", "no search", show=False, id="train.unfilter"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = TRAIN_KEYS
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,6 +71,7 @@ takes a few steps beside the run, and says whether the change applied to the wei
         self.spectra_of: tuple[RunWatch, int | None] | None = None
         self.frozen = self.reading = False
         self.panel = self.turns = 0
+        self.idle = idle_keys(None)
 
     def body(self) -> ComposeResult:
         yield RunStatus(id="run-status")
@@ -100,7 +87,8 @@ takes a few steps beside the run, and says whether the change applied to the wei
 
     def on_mount(self) -> None:
         super().on_mount()
-        for panel, title in (("#loss", "loss"), ("#delta", "ΔW"), ("#log", "output.log")):
+        titles = ("#loss", "loss"), ("#delta", "ΔW"), ("#log", "output.log"), ("#preflight", "preflight")
+        for panel, title in titles:
             self.query_one(panel).border_title = title
         self.query_one(LogPane).focus()
         self.set_interval(self.workbench.refresh_seconds, self.tick)
@@ -167,6 +155,9 @@ takes a few steps beside the run, and says whether the change applied to the wei
         """
         watch = self.watched
         self.set_class(watch is None, "-nothing")
+        if (idle := idle_keys(watch)) != self.idle:
+            self.idle = idle
+            self.refresh_bindings()
         if watch is None:
             self.query_one(RunStatus).show(None)
             return
@@ -175,6 +166,7 @@ takes a few steps beside the run, and says whether the change applied to the wei
             self.query_one(RunStatus).show(watch, frozen=self.frozen)
             findings = watch.record.findings if watch.activity == "failed" else []
             self.set_class(bool(findings), "-findings")
+            self.set_class(not findings and watch.only_log, "-only-log-yet")
             if findings:
                 self.query_one("#preflight Static", Static).update(findings_text(findings))
             self.query_one(LossChart).show_run(watch.record)
@@ -182,6 +174,14 @@ takes a few steps beside the run, and says whether the change applied to the wei
             if whole:
                 self.query_one(Meters).show(watch.record)
                 self.query_one(DeltaPanel).show(watch.record)
+
+    def action_config(self) -> None:
+        """Open the configuration of the run that is watched, where it has one."""
+        path = None if self.watched is None else self.watched.folder / RUN_FILE
+        if path is not None and is_file(path):
+            self.workbench.open_config(path)
+        else:
+            self.app.switch_mode("config")
 
     def action_freeze(self) -> None:
         """Let the view stand still, or go on."""
@@ -245,7 +245,7 @@ takes a few steps beside the run, and says whether the change applied to the wei
 
     def action_open(self) -> None:
         """Open the adapter that the run has saved."""
-        if self.watched is None or not is_file(self.watched.folder / ADAPTER_FILE):
+        if self.watched is None or not adapter_is_saved(self.watched):
             self.notify("This run has saved no adapter yet.", severity="warning", markup=False)
         else:
             self.workbench.open_adapter(self.watched.folder)

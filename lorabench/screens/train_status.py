@@ -23,7 +23,7 @@ MARKS: dict[Activity, str] = {
     "waiting": "○",
     "starting": "◐",
     "training": "●",
-    "gone": "✘",
+    "gone": "▲",
     "finished": "✔",
     "stopped": "■",
     "failed": "✘",
@@ -41,6 +41,7 @@ class RunStatus(Painting):
         "status--bad",
         "status--warning",
         "status--dim",
+        "status--going",
         "status--bar",
     }
 
@@ -58,8 +59,9 @@ class RunStatus(Painting):
 
     def _state(self, watch: RunWatch, *, frozen: bool) -> Text:
         activity = watch.activity
-        look = {"finished": "good", "failed": "bad", "gone": "bad"}.get(activity, "bar")
-        line = Text().append(f"{MARKS[activity]} {activity}  ", f"{self._look(look)} bold")
+        look = {"finished": "good", "failed": "bad", "gone": "warning"}.get(activity, "going")
+        state = "unfinished" if activity == "gone" else activity
+        line = Text().append(f"{MARKS[activity]} {state}  ", f"{self._look(look)} bold")
         stands = f"{FROZEN}  " if frozen else ""
         room = self.size.width - line.cell_len - len(stands)
         name = visible(watch.folder.name)
@@ -141,10 +143,12 @@ class RunStatus(Painting):
 
 def findings_text(findings: Sequence[Mapping[str, object]]) -> Text:
     """Return what the preflight has found, and what to do about it."""
-    text = Text("The preflight has found errors. T trains anyway, 2 mends the configuration.\n\n")
+    text = Text("The preflight has found errors. T trains anyway, 2 opens the configuration.\n\n")
     marks = {str(level): mark for level, mark in FINDING_MARKS.items()}
     for finding in findings:
         level = str(finding.get("level", ""))
         text.append(f"{marks.get(level, '·')} {visible(finding.get('check', ''))}  ", "bold")
         text.append(f"{visible(finding.get('message', ''))}\n")
+        for line in str(finding.get("detail", "")).splitlines():
+            text.append(f"  {visible(line)}\n", "dim")
     return text

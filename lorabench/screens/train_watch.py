@@ -137,6 +137,11 @@ class RunWatch:
         return self.activity in ("starting", "training")
 
     @property
+    def only_log(self) -> bool:
+        """Whether nothing but the log tells of this run: it has logged no loss, and does not train."""
+        return self.record.loss is None and self.activity in ("waiting", "starting", "gone", "failed")
+
+    @property
     def lacks_spectra(self) -> bool:
         """Whether this run has ended and its events do not tell of its spectra at the end."""
         return self.caught_up and not self.going and self._spectra_step < (self.record.step or 0)

@@ -18,6 +18,7 @@ from lorabench.widgets.sparkline import BARS, sparkline
 NAME_WIDTH = 12
 VALUE_WIDTH = 7
 DEAD_WIDTH = 30
+GROWING_WIDTH, GAP = 46, 4
 ALPHA_BORDERS = (2, 4, 6)
 ALPHA_LEAST, ALPHA_MOST = 1.0, 7.0
 MISSING = "—"
@@ -173,15 +174,22 @@ class DeltaPanel(Painting):
         return [self._pair("last update", text, "")] if text else []
 
     def _growing(self, now: Modules, before: Modules, room: int) -> list[Text]:
-        grown = growth(now, before)[: max(0, room - 1)]
+        """As many modules as there is room for, one below the other, in columns where the panel is wide."""
+        across = max(1, self.size.width // GROWING_WIDTH)
+        grown = growth(now, before)[: max(0, room - 1) * across]
         if not grown:
             return []
-        width = self.size.width - 17
-        rows = [
-            Text(f"{shorten(short_module(name), width):<{width}} {norm:>7.3g} {_percent(share):>8}")
+        width = self.size.width // across - 17 - GAP * (across > 1)
+        title = f"{'growing fastest':<{width}} {'‖ΔW‖':>7} {'growth':>8}"
+        cells = [
+            f"{shorten(short_module(name), width):<{width}} {norm:>7.3g} {_percent(share):>8}"
             for name, norm, share in grown
         ]
-        return [Text(f"{'growing fastest':<{width}} {'‖ΔW‖':>7} {'growth':>8}", self.look("name")), *rows]
+        height = -(-len(cells) // across)
+        gap = " " * GAP
+        rows = [Text(gap.join(cells[row::height])) for row in range(height)]
+        titles = gap.join([title] * len(cells[::height]))
+        return [Text(titles, self.look("name")), *rows]
 
     def _short(self, record: RunRecord, now: Modules, before: Modules) -> list[Text]:
         if not now:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
-from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -20,6 +19,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from lorabench.widgets.field_lines import FieldLines, Row
+from lorabench.widgets.filter_line import Line
 
 
 class FieldForm(VerticalScroll, can_focus=True, inherit_bindings=False):
@@ -34,14 +34,7 @@ class FieldForm(VerticalScroll, can_focus=True, inherit_bindings=False):
         Binding("pageup", "page(-1)", "page up", show=False, id="field.pageup"),
         Binding("home,g", "end(0)", "first", show=False, id="field.first"),
         Binding("end,G", "end(-1)", "last", show=False, id="field.last"),
-        Binding(
-            "escape",
-            "cancel",
-            "as it was",
-            show=False,
-            id="field.cancel",
-            tooltip="leave the value as it was",
-        ),
+        Binding("escape", "cancel", "as it was", id="field.cancel", tooltip="leave the value as it was"),
         Binding(
             "delete,backspace", "empty", "default", show=False, id="field.empty", tooltip="take the default"
         ),
@@ -63,7 +56,8 @@ class FieldForm(VerticalScroll, can_focus=True, inherit_bindings=False):
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self.lines = FieldLines()
-        self.line = Input(compact=True, select_on_focus=False)
+        self.line = Line("")
+        self.line.select_on_focus = False
         self.line.display = False
         self.edited = self.before = ""
 
@@ -150,10 +144,12 @@ class FieldForm(VerticalScroll, can_focus=True, inherit_bindings=False):
         self.screen.set_focus(self.line, scroll_visible=False)
         self.line.cursor_position = len(self.line.value)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave `esc` to the screen where no value is edited."""
+        return self.editing if action == "cancel" else super().check_action(action, parameters)
+
     def action_cancel(self) -> None:
-        """Leave the value as it was before; where none is edited the key is the screen's."""
-        if not self.editing:
-            raise SkipAction
+        """Leave the value as it was before."""
         with self.prevent(Input.Changed):
             self.line.value = self.before
         self._say(self.edited, self.before)

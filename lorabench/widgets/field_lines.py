@@ -188,7 +188,8 @@ class FieldLines(Widget, can_focus=False):
         return self._strip(cells, width, here=self._marked and line.name == self.at)
 
     def _strip(self, cells: Sequence[tuple[str, str]], width: int, *, here: bool = False) -> Strip:
-        back = Style(bgcolor=self.get_component_rich_style("lines--here").bgcolor) if here else Style()
+        colour = self.get_component_rich_style("lines--here").bgcolor
+        back = Style(bgcolor=colour, bold=True) if here else Style()
         segments = [
             Segment(text, self.get_component_rich_style(f"lines--{style}") + back) for text, style in cells
         ]

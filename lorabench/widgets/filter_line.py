@@ -77,7 +77,8 @@ class FilterLine(Vertical):
 class Line(Input):
     """An input of one line that takes no key while it is not shown: Textual would give it the focus.
 
-    And one that takes `/` as all other characters: Textual does, and shows it among the keys all the same.
+    And one that takes `/` and `+` as all other characters: Textual does, and shows them among the keys all
+    the same.
     """
 
     DEFAULT_CSS = "Line.-textual-compact { padding: 0 1; background: $panel; }"
@@ -90,4 +91,4 @@ class Line(Input):
         return super().allow_focus() and all(node.display for node in self.ancestors_with_self)
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
-        return key == "slash" or super().check_consume_key(key, character)
+        return key in ("slash", "plus") or super().check_consume_key(key, character)

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.events import Resize
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -25,10 +27,14 @@ COLOURS: dict[Level, str] = {
 URGENCY: dict[Level, int] = {"error": 0, "warning": 1}
 PENDING = "…"
 NAME_WIDTH = 10
+MARGINS = 6  # the mark, the blanks around the columns, and the scrollbar
 
 
 class FindingList(OptionList):
-    """One line a finding; a check that is still to come or being computed says so, in its place."""
+    """One line a finding; a check that is still to come or being computed says so, in its place.
+
+    With `detailed`, what a finding has to say besides its line stands below it, where there is room for all.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "mend", id="findings.mend", tooltip="apply the mend of this finding"),
@@ -38,11 +44,19 @@ class FindingList(OptionList):
         Binding("G", "last", "last", show=False, id="findings.last"),
     ]
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, *, detailed: bool = False) -> None:
         super().__init__(id=id)
+        self.detailed = detailed
         self.found: dict[str, list[Finding]] = {}
         self.waiting: list[str] = []
         self.shown: list[Finding | None] = []
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.draw))
+
+    def on_resize(self, _event: Resize) -> None:
+        if self.detailed:
+            self.draw()
 
     def hear(self, answer: Mapping[str, Any]) -> None:
         """Take what the preflight's process answers; its module says what that can be."""
@@ -128,8 +142,9 @@ class FindingList(OptionList):
         """Write all lines anew, errors first, then warnings; the cursor on its finding, or at the top."""
         at, on = self.highlighted or 0, self.current
         lines: list[tuple[Finding | None, Table]] = []
+        details = self._details_fit()
         for check, findings in self.found.items():
-            lines += [(finding, self._line(finding)) for finding in findings]
+            lines += [(finding, self._line(finding, details=details)) for finding in findings]
             if not findings and check in self.waiting:
                 lines.append((None, self._pending(check)))
         lines.sort(key=lambda line: URGENCY.get(line[0].level, 2) if line[0] else 2)
@@ -141,26 +156,33 @@ class FindingList(OptionList):
             self.highlighted = self.shown.index(on) if stays else min(at, len(lines) - 1)
         self.border_subtitle = self.summary()
 
-    def _line(self, finding: Finding) -> Table:
+    def _details_fit(self) -> bool:
+        findings = [finding for findings in self.found.values() for finding in findings]
+        width = max(1, self.size.width - NAME_WIDTH - MARGINS)
+        texts = [[finding.message, *finding.detail.splitlines()] for finding in findings]
+        rows = sum(-(-cell_len(visible(line)) // width) for lines in texts for line in lines)
+        return self.detailed and rows + len(self.waiting) <= self.size.height
+
+    def _line(self, finding: Finding, *, details: bool) -> Table:
         if finding.check in self.waiting[1:]:
-            return _grid(PENDING, finding.check, visible(finding.message), "dim")
-        colour = self.app.theme_variables[COLOURS[finding.level]]
-        more = " ⏎" if finding.mend else ""
-        return _grid(MARKS[finding.level], finding.check, visible(finding.message) + more, "", colour)
+            return _grid(PENDING, Text(visible(finding.check), "dim"), Text(visible(finding.message), "dim"))
+        colour = f"bold {self.app.theme_variables[COLOURS[finding.level]]}"
+        urgent = finding.level in URGENCY
+        message = Text(visible(finding.message)).append(" ⏎" if finding.mend else "")
+        for line in finding.detail.splitlines() if details else ():
+            message.append(f"\n{visible(line)}", "dim")
+        name = Text(visible(finding.check), colour if urgent else "")
+        return _grid(MARKS[finding.level], name, message, colour)
 
     def _pending(self, check: str) -> Table:
-        computing = check == self.waiting[0]
-        return _grid(PENDING, check, "being computed" if computing else "waits for its turn", "dim")
+        said = "being computed" if check == self.waiting[0] else "waits for its turn"
+        return _grid(PENDING, Text(visible(check), "dim"), Text(said, "dim"))
 
 
-def _grid(mark: str, check: str, message: str, style: str, colour: str = "") -> Table:
+def _grid(mark: str, check: Text, message: Text, colour: str = "dim") -> Table:
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(width=1)
     line.add_column(width=NAME_WIDTH)
     line.add_column(ratio=1, overflow="fold")
-    line.add_row(
-        Text(mark, style=colour or style),
-        Text(visible(check), style=colour or style),
-        Text(message, style=style),
-    )
+    line.add_row(Text(mark, colour), check, message)
     return line

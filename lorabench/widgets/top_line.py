@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
+from lorabench.files import real
 from lorabench.runs.device import Device
 from lorabench.text import human_bytes, shorten, visible
 
@@ -73,7 +74,7 @@ class TopLine(Horizontal):
         opened = f" ▸ {visible(self.opened)}" if self.opened else ""
         names, left = f"{home_path(self.folder)}{opened}", room - len(device) - 3
         if len(names) > left and left < 20:  # one name says more than what is left of a path
-            names = visible(self.opened or self.folder.name)
+            names = visible(self.opened or self.folder.name or real(self.folder).name)
         shown = f"{shorten(names, left)}  {device}".rstrip() if room > 10 else ""
         self.query_one("#place", Static).update(Text(shown, no_wrap=True))
 
@@ -101,8 +102,13 @@ def device_text(device: Device) -> str:
 
 
 def home_path(path: Path) -> str:
-    """Return the path as a person writes it, with ~ for the home folder, control characters visible."""
+    """Return the path as a person writes it, with ~ for the home folder, control characters visible.
+
+    `.` and `..`, which name nothing, stand for the folders that they are.
+    """
     home = Path.home()
+    if path.name in ("", ".."):
+        path = real(path)
     if path != home and path.is_relative_to(home):
         return visible(f"~/{path.relative_to(home)}")
     return visible(path)

@@ -89,15 +89,3 @@ async def test_a_run_that_is_watched_can_be_audited_too(run_yaml: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, AuditDialog))
         assert isinstance(app.screen, AuditDialog)
         assert app.screen.text == run_yaml.read_text()
-
-
-async def test_2_opens_the_configuration_of_the_run_that_is_watched(run_yaml: Path) -> None:
-    app = LorabenchApp(run_yaml.parent.parent)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, BenchScreen) and app.screen.begun)
-        app.watch_run(run_yaml.parent)
-        await until(pilot, lambda: isinstance(app.screen, TrainScreen) and app.screen.watched is not None)
-        await pilot.press("2")
-        await until(pilot, lambda: isinstance(app.screen, ConfigScreen) and app.screen.file is not None)
-        assert app.config_file is not None
-        assert app.config_file.path == run_yaml

@@ -19,15 +19,16 @@ from tests.conftest import REPOSITORY
 from tests.face.looking import until
 from tests.face.test_snapshots import SIZES, Compare
 
-RUN = Path("style-checkpoints-r8") / "run.yaml"
+SAMPLE = REPOSITORY / "sample_adapters" / "style-checkpoints-r8" / "run.yaml"
+RUN = Path("runs") / "style-checkpoints-r8" / "run.yaml"
 
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight_client, "SERVER", "tests.face.preflight_double")
     monkeypatch.chdir(tmp_path)
-    RUN.parent.mkdir()
-    shutil.copy(REPOSITORY / "sample_adapters" / RUN, RUN)
+    RUN.parent.mkdir(parents=True)
+    shutil.copy(SAMPLE, RUN)
 
 
 async def config(pilot: Pilot[Any]) -> None:
@@ -68,6 +69,18 @@ async def yaml(pilot: Pilot[Any]) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("scene", [config, wrong_value, mask, yaml], ids=lambda s: s.__name__)
 def test_looks(scene: Callable[[Pilot[Any]], Any], size: tuple[int, int], snap_compare: Compare) -> None:
-    app = LorabenchApp(Path())
+    app = LorabenchApp(Path("runs"))
     app.animation_level = "none"
     assert snap_compare(app, terminal_size=size, run_before=scene)
+
+
+def test_a_large_screen_looks(snap_compare: Compare) -> None:
+    app = LorabenchApp(Path("runs"))
+    app.animation_level = "none"
+    assert snap_compare(app, terminal_size=(200, 50), run_before=config)
+
+
+def test_a_light_theme_looks(snap_compare: Compare) -> None:
+    app = LorabenchApp(Path("runs"), theme="textual-light")
+    app.animation_level = "none"
+    assert snap_compare(app, terminal_size=(120, 36), run_before=wrong_value)

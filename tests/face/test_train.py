@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from textual.widgets import Footer
 
 from lorabench.app import LorabenchApp
 from lorabench.runs.events import EventWriter
@@ -152,7 +151,7 @@ async def test_a_run_whose_trainer_is_gone_says_so(new: Path) -> None:
     app = app_on(new.parent)
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await watch(pilot, new)
-        await sees(pilot, "✘ gone", "step 5 of 100", "its trainer ended without a word")
+        await sees(pilot, "▲ unfinished", "step 5 of 100", "its trainer ended without a word")
         assert f"process {owner['pid']} is gone" in text_of(app)
         await pilot.press("x")
         await until(pilot, lambda: told(app) == ["Nobody trains this run."])
@@ -165,7 +164,7 @@ async def test_a_trainer_that_dies_while_one_watches_is_missed(new: Path) -> Non
         with take_lock(new), begin(new, steps=5):
             await watch(pilot, new)
             await sees(pilot, "● training")
-        await sees(pilot, "✘ gone", "its trainer ended without a word")
+        await sees(pilot, "▲ unfinished", "its trainer ended without a word")
 
 
 async def test_where_the_first_line_is_short_its_last_facts_give_way_and_nothing_is_cut(
@@ -186,32 +185,6 @@ async def test_where_the_first_line_is_short_its_last_facts_give_way_and_nothing
         with take_lock(run), begin(run, steps=5) as writer:
             await pilot.press("space")
             await sees(pilot, "● training  a-run-", "  step 5 of 100  ", "  in this workbench ")
-
-
-@pytest.mark.parametrize(
-    ("width", "keys"),
-    [(80, "x t k space / p"), (100, "x t k space / p w"), (120, "x t k space / p w d o l")],
-)
-async def test_the_line_of_keys_has_as_many_as_fit_and_cuts_none(new: Path, width: int, keys: str) -> None:
-    app = app_on(new.parent)
-    async with app.run_test(size=(140, 30)) as pilot:
-        screen = await watch(pilot, new)
-        await pilot.resize_terminal(width, 30)
-        shown = [
-            "stop",
-            "train",
-            "checkpoint",
-            "freeze",
-            "search",
-            "panel",
-            "warnings",
-            "detach",
-            "other",
-            "log y",
-        ]
-        line = "  ".join(f"{key} {shown[at]}" for at, key in enumerate(keys.split()))
-        await until(pilot, lambda: f" ? help  {line}  q quit" in text_of(app).splitlines()[-1])
-        assert screen.query_one(Footer).max_scroll_x == 0
 
 
 async def test_a_notice_lies_over_nothing_but_the_line_at_the_top(run: Path) -> None:

@@ -170,11 +170,10 @@ async def test_a_match_is_in_sight_and_marked_however_long_the_lines_around_it_a
         pane = screen.query_one(LogPane)
         await sees(pilot, "following")
         await pilot.press("slash", *"needle", "enter")
-        here = pane.get_component_rich_style("log--here").bgcolor
 
         def marked() -> list[str]:
             rows = [pane.render_line(y) for y in range(pane.size.height)]
-            return [s.text for row in rows for s in row if s.style and s.style.bgcolor == here]
+            return [s.text for row in rows for s in row if s.style and s.style.reverse]
 
         for at, key in ((9, "N"), (3, "N"), (0, "N"), (9, "n"), (0, "f"), (0, "f"), (0, "n")):
             await until(pilot, lambda at=at: pane.found == at and "".join(marked()) == "NEEDLE")

@@ -60,14 +60,20 @@ async def watch(pilot: Pilot[Any], *texts: str) -> TrainScreen:
     return screen
 
 
-def app() -> LorabenchApp:
-    made = LorabenchApp(Path("runs"), refresh_seconds=0.1)
+def app(theme: str = "textual-dark") -> LorabenchApp:
+    made = LorabenchApp(Path("runs"), refresh_seconds=0.1, theme=theme)
     made.animation_level = "none"
     return made
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_training_looks(snap_compare: Compare, at_one_moment: None, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [*((size, "textual-dark") for size in (*SIZES, (200, 50))), ((120, 36), "textual-light")],
+    ids=["80x24", "120x36", "200x50", "120x36-light"],
+)
+def test_training_looks(
+    snap_compare: Compare, at_one_moment: None, size: tuple[int, int], theme: str
+) -> None:
     events = recorded()
     half = next(at for at, line in enumerate(events) if '"step": 80, "loss"' in line)
     output = (RECORDED / "output.log").read_bytes()
@@ -76,7 +82,7 @@ def test_training_looks(snap_compare: Compare, at_one_moment: None, size: tuple[
     async def scene(pilot: Pilot[Any]) -> None:
         await watch(pilot, "● training", "step 80 of 120", "growing ")
 
-    assert snap_compare(app(), terminal_size=size, run_before=scene)
+    assert snap_compare(app(theme), terminal_size=size, run_before=scene)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")

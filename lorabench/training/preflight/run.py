@@ -95,7 +95,8 @@ def _trl(config: RunConfig) -> list[Finding]:
 
 
 def _of(check: str, problem: FieldProblem) -> Finding:
-    where = "" if problem.line is None else f"line {problem.line}"
+    told = problem.line is None or problem.message.startswith(f"Line {problem.line}")
+    where = "" if told else f"line {problem.line}"
     detail = "\n".join(filter(None, (where, problem.allowed and f"allowed: {problem.allowed}")))
     return Finding(check, problem.level, problem.message, detail, problem.mend)
 
