@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorabench.adapters.model import Adapter
-from lorabench.adapters.open import open_adapter
+from lorabench.cli.adapter import adapter_at
 from lorabench.cli.describe import adapter_facts, add_findings
 from lorabench.cli.output import Field, Page, with_progress
 from lorabench.spectra.analysis import analyze_factors, spectra_of
@@ -75,7 +75,7 @@ def analyze(path: Path, page: Page, options: Options) -> str:
     fits = parse_filter(options.filter, options.columns)
     if options.sort:
         sort_spectra([], options.sort, options.columns)  # a typo shows before the work, not after
-    adapter = open_adapter(path)
+    adapter = adapter_at(path)
     count = len(adapter.layers) * (2 if options.factors else 1)
     stream = _factor_spectra(adapter) if options.factors else spectra_of(adapter)
     spectra = [spectrum for spectrum in with_progress(stream, count, "analyzing") if fits(spectrum)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lorabench.adapters.base_fetch import fetch_base
-from lorabench.adapters.open import open_adapter
+from lorabench.cli.adapter import adapter_at
 from lorabench.cli.output import Field, Page, emit
 from lorabench.spectra.base_analysis import BaseAnalysis, problems
 from lorabench.spectra.base_columns import SHOWN_COLUMNS, to_csv, to_json
@@ -29,7 +29,7 @@ def base(path: Path, folder: Path | None, *, merged: bool, style: str, output: P
     Raises:
         LorabenchError: the adapter or the base model cannot be read.
     """
-    adapter = open_adapter(path)
+    adapter = adapter_at(path)
     model = fetch_base(adapter, folder, _say)
     analysis = BaseAnalysis(adapter, model, eigenvalues=best_eigenvalues())
     analysis.look_up()

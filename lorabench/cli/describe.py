@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lorabench.adapters.model import Adapter, Finding, LoraLayer, MissingTensor, OtherTensor, Tensor
-from lorabench.adapters.open import open_adapter
+from lorabench.cli.adapter import adapter_at
 from lorabench.cli.output import Field, Page
 from lorabench.spectra.columns import Value, format_value
 from lorabench.spectra.report import adapter_dict, dump_csv, dump_json
@@ -18,7 +18,7 @@ LONGEST_NAME = 500
 
 def describe(path: Path, page: Page, *, factors: bool, style: str) -> str:
     """Return the description of an adapter as `style` says: text, json or csv; no weight is read."""
-    adapter = open_adapter(path)
+    adapter = adapter_at(path)
     rows = [
         row for layer in adapter.layers for row in (_factor_rows(layer) if factors else [_layer_row(layer)])
     ]

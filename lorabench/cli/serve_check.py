@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from lorabench.adapters.open import open_adapter
+from lorabench.cli.adapter import adapter_at
 from lorabench.cli.output import Page, emit
 from lorabench.spectra.report import dump_json
 from lorabench.training.preflight.serving import serve_findings
@@ -19,7 +19,7 @@ def serve_check(path: Path, *, json: bool) -> int:
     Raises:
         AdapterError: nothing there that can be opened as an adapter.
     """
-    found = serve_findings(open_adapter(path))
+    found = serve_findings(adapter_at(path))
     if json:
         emit(dump_json({"adapter": str(path), "findings": [asdict(finding) for finding in found]}), None)
     else:
