@@ -13,6 +13,7 @@ from lorabench.files import cannot
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 1 (a check or a run failed), 2 (usage, input), 130."""
+    _fill_what_is_closed()
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except LorabenchError as error:
@@ -28,6 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _say(error: LorabenchError) -> None:
     for line in filter(None, (f"lorabench: {error.message}", error.hint)):
         print(line, file=sys.stderr)  # noqa: T201
+
+
+def _fill_what_is_closed() -> None:
+    """Open /dev/null where a standard stream was closed: else the next file would take its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            stream = os.fdopen(null, "w" if number else "r")
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _dispatch(arguments: list[str]) -> int:
