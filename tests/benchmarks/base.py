@@ -95,7 +95,7 @@ def compared(place: Path, name: str) -> Iterator[Line]:
     """Measure one layer by ours and by theirs."""
     alpha, ours, peak = _run(_OURS, place)
     if importlib.util.find_spec("weightwatcher") is None:
-        yield Line(f"base {name}: full spectrum", seconds(ours), goal="3 × (no WeightWatcher here)")
+        yield Line(f"base {name}: full spectrum", seconds(ours), goal="3 ×, not measured")
         yield Line("  peak memory of the process", f"{peak:.0f} MB")
         return
     their_alpha, theirs, their_peak = _run(_THEIRS, place)
