@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from textual.strip import Strip
 from textual.widgets import Input
 
 from lorabench.app import LorabenchApp
+from lorabench.errors import LorabenchError
 from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import HelpDialog
 from lorabench.screens.layers import LayersScreen
+from lorabench.screens.run_table import RunTable
 from tests.face.looking import bench_rows, detail, settled, text_of, until
 
 Make = Callable[..., LorabenchApp]
@@ -219,3 +223,25 @@ async def test_a_folder_that_is_one_adapter_opens_at_once(workbench: Make, outpu
         await settled(pilot)
         assert isinstance(app.screen, BenchScreen)
         assert [row[0] for row in bench_rows(app)] == ["style-r16"]
+
+
+async def test_the_rows_are_painted_before_any_is_analysed(
+    workbench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    render_line = RunTable.render_line
+
+    def painted(table: RunTable, y: int) -> Strip:
+        order.append(f"{table.row_count} rows")
+        return render_line(table, y)
+
+    def analysed(_path: Path) -> LorabenchError:
+        order.append("analysed")
+        return LorabenchError("Not analysed.", "")
+
+    monkeypatch.setattr(RunTable, "render_line", painted)
+    monkeypatch.setattr("lorabench.screens.bench.preview", analysed)
+    app = workbench()
+    async with app.run_test() as pilot:
+        await settled(pilot)
+    assert "5 rows" in order[: order.index("analysed")]
