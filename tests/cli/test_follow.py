@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from lorabench.runs.events import EventWriter
 from tests.cli.test_train import DOUBLE, kinds, on_terminal, run, wait_until
 from tests.terminal import environment
 
@@ -59,6 +60,14 @@ def test_what_has_ended_is_told_and_cannot_be_stopped(run, lorabench):
     assert (stopped.returncode, stopped.stdout) == (2, "")
     assert f"Nobody trains {run}." in stopped.stderr
     assert not (run / "stop").exists()
+
+
+def test_what_stopped_before_its_first_step_is_not_to_be_resumed(run, lorabench):
+    with EventWriter(run) as events:
+        events.write("stage", stage="preflight")
+        events.write("stopped", reason="asked to stop before the first step")
+    watched = lorabench("watch", run)
+    assert watched.stdout.splitlines()[-1] == f"Go on: lorabench train {run}"
 
 
 def test_where_nothing_was_trained_it_says_so(run, lorabench):
