@@ -153,7 +153,7 @@ def analyze_command(
         typer.Option(
             "--filter",
             metavar="EXPR",
-            help="Keep the layers that fit, as in the example.",
+            help="Keep the layers that fit, as written above.",
             show_default=False,
         ),
     ] = "",
@@ -167,14 +167,16 @@ def analyze_command(
 
     \b
     Example: lorabench analyze sample_adapters/style-clean-r16
-             lorabench analyze sample_adapters/dora-r16 --filter "alpha<2 and module~v_proj"
-             lorabench analyze sample_adapters/dora-r16 --sort -norm --json -o report.json
+             lorabench analyze sample_adapters/dora-r16 --filter "alpha<2"
+             lorabench analyze sample_adapters/dora-r16 --sort -norm --csv
+             lorabench analyze sample_adapters/dora-r16 -o report.json
 
     \b
     Columns for --sort and --filter: layer module type shape kind r scaling norm
     sigma1 stable_rank effective_rank rank90 rank95 rank99 alpha alpha_low
     alpha_high tail ks xmin norm_a norm_b adapter verdict reason. A filter joins
-    comparisons (< <= > >= = != and ~ for "contains") with and, or, not.
+    comparisons (< <= > >= = != and ~ for "contains") with and, or, not:
+    alpha<2 and module~v_proj.
     """
     from lorabench.cli.analyze import Options, analyze
     from lorabench.cli.output import Page, emit
@@ -220,7 +222,7 @@ def base_command(
 
     \b
     Example: lorabench base sample_adapters/style-clean-r16
-             lorabench base sample_adapters/dora-r16 --base sample_adapters/demo-model
+             lorabench base sample_adapters/dora-r16 --no-merged --csv
     """
     from lorabench.cli.base import base
 
@@ -274,7 +276,7 @@ def demo_command(
 
     \b
     Example: lorabench demo --ask "What is the capital of France?"
-             lorabench demo --ask "What colour is the sky?" --adapter sample_adapters/style-clean-r16
+             lorabench demo --ask "What is bread?" --adapter sample_adapters/dora-r16
              lorabench demo --rebuild my_adapters
     """
     from lorabench.cli.demo import ask_demo, rebuild_demo

@@ -74,7 +74,7 @@ def watch_command(path: RunArgument) -> None:
     it failed.
 
     \b
-    Example: lorabench new my-run; lorabench train my-run --detach; lorabench watch my-run
+    Example: lorabench train my-run --detach; lorabench watch my-run
     """
     from lorabench.cli.follow import watch
 
