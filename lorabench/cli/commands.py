@@ -276,7 +276,6 @@ def demo_command(
 
     \b
     Example: lorabench demo --ask "What is the capital of France?"
-             lorabench demo --ask "What is bread?" --adapter sample_adapters/dora-r16
              lorabench demo --rebuild my_adapters
     """
     from lorabench.cli.demo import ask_demo, rebuild_demo
