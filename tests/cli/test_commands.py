@@ -259,7 +259,7 @@ def test_every_command_has_help_with_an_example(lorabench):
         assert f"\n  {command} " in main.stdout
         done = lorabench(command, "--help")
         assert done.returncode == 0
-        assert f"Example: lorabench {command} " in done.stdout
+        assert f"lorabench {command} " in done.stdout.partition("Example: ")[2]
         assert max(map(len, done.stdout.splitlines())) <= 80
 
 
