@@ -41,6 +41,8 @@ def base(path: Path, folder: Path | None, *, merged: bool, style: str, output: P
     else:
         text = _text(analysis, Page.to(output))
     emit(text, output)
+    if analysis.cache.failure:
+        _say(f"not kept for the next time: {visible(analysis.cache.failure)}")
     if not whole:
         sys.stderr.write("stopped: what is done is shown and kept; the same command goes on from there\n")
     return 0 if whole else 130

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lorabench.files import is_folder, real
 from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE
 
@@ -24,8 +25,9 @@ def find_runs(folder: Path) -> list[Path]:
 def folders_below(folder: Path) -> list[Path]:
     """Return the folders in which runs are looked for, `folder` itself first.
 
-    Goes `DEEPEST` levels down and through at most `MOST_FOLDERS` folders, nearest first; hidden folders
-    and links are passed over, and so is what cannot be read.
+    Goes `DEEPEST` levels down and through at most `MOST_FOLDERS` folders, nearest first; hidden folders are
+    passed over, and so is what cannot be read. A link to a folder elsewhere is one of them, but not the way
+    to those beneath it: it may lead anywhere.
     """
     return [place for place, _names in _walk(folder)]
 
@@ -48,24 +50,36 @@ def _time_of(path: Path) -> int | None:
 def _walk(folder: Path) -> Iterator[tuple[Path, set[str]]]:
     waiting = [(folder, 0)]
     for place, depth in waiting:
-        names, folders = _contents(place)
+        names, folders, links = _contents(place)
         yield place, names
         if depth < DEEPEST:
-            room = MOST_FOLDERS - len(waiting)
-            waiting += [(inner, depth + 1) for inner in folders[:room]]
+            inner = [(Path(path), depth + 1) for path in sorted(folders)]
+            inner += [(link, DEEPEST) for link in _leading_elsewhere(links, folder)]
+            waiting += inner[: MOST_FOLDERS - len(waiting)]
 
 
-def _contents(folder: Path) -> tuple[set[str], list[Path]]:
+def _leading_elsewhere(links: Iterable[str], folder: Path) -> Iterator[Path]:
+    """Yield the links to folders that are not found without them."""
+    for link in map(Path, sorted(links)):
+        if is_folder(link) and not real(link).is_relative_to(real(folder)):
+            yield link
+
+
+def _contents(folder: Path) -> tuple[set[str], list[str], list[str]]:
+    """Return the names of the files in a folder, and the paths of its folders and links."""
     names: set[str] = set()
     folders: list[str] = []
+    links: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if not entry.name.startswith("."):
-                        folders.append(entry.path)
-                else:
+                if not entry.is_dir(follow_symlinks=False):
                     names.add(entry.name)
+                if not entry.name.startswith("."):
+                    if entry.is_symlink():
+                        links.append(entry.path)
+                    elif entry.is_dir():
+                        folders.append(entry.path)
     except OSError:
-        return set(), []
-    return names, [Path(path) for path in sorted(folders)]
+        return set(), [], []
+    return names, folders, links

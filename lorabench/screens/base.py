@@ -156,6 +156,8 @@ direction. `enter` shows the spectrum of ΔW.
             name, why = missing[0]
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             lines.append(f"not compared: {name}{more}: {why}")
+        elif work.analysis is not None and work.analysis.cache.failure:
+            lines.append(f"not kept for the next time: {visible(work.analysis.cache.failure)}")
         return lines
 
     @property

@@ -51,6 +51,17 @@ def test_the_demo_adapter_has_its_table_and_its_correlations(samples: Path, run:
     assert run(samples / "style-clean-r16").stdout == done.stdout
 
 
+def test_a_cache_that_cannot_be_written_costs_the_next_time_and_is_told(
+    tmp_path: Path, base: Path, run: Run
+) -> None:
+    (tmp_path / "cache").write_text("a file in its place")
+    done = run(write_adapter(tmp_path / "adapter", MODULES, base))
+    assert done.returncode == 0
+    assert "all layers, 5" in done.stdout
+    assert "not kept for the next time" in done.stderr
+    assert "Not a directory" in done.stderr or "File exists" in done.stderr
+
+
 def test_json_and_csv_hold_every_number(tmp_path: Path, base: Path, run: Run) -> None:
     modules = {**MODULES, "model.layers.9.self_attn.q_proj": (48, 32)}
     adapter = write_adapter(tmp_path / "adapter", modules, base)
