@@ -5,7 +5,6 @@ They run the entry point itself; what a test wants to go wrong in one is done in
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import shutil
@@ -147,19 +146,12 @@ def limit_files(size: int) -> None:
 
 def fill_at_step(disk: Path, full: int, room: int | None, temporary: Path | None = None) -> None:
     """Let nothing more fit on a disk when one step ends, until another one begins."""
-    _on("on_step_end", full, lambda: _fill(disk / "filler"))
+    from tests.places import fill
+
+    _on("on_step_end", full, lambda: fill(disk))
     if room is not None:
         _on("on_step_begin", room, lambda: (disk / "filler").unlink())
     tempfile.tempdir = None if temporary is None else str(temporary)
-
-
-def _fill(path: Path) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
-    for size in (4096, 1):
-        with contextlib.suppress(OSError):
-            while True:
-                os.write(fd, bytes(size))
-    os.close(fd)
 
 
 def lose_folder_at_step(folder: Path, step: int, other: Path | None = None) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from lorabench.runs.checkpoints import newest_whole
+from tests.places import small_disk
 from tests.training.trainer import children
 from tests.training.trainer.children import ended, start
 from tests.training.trainer.runs import events_of, of_kind, run_file, warnings_of
@@ -21,13 +20,8 @@ from tests.training.trainer.runs import events_of, of_kind, run_file, warnings_o
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
-    if os.geteuid() or shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        pytest.skip("no tmpfs can be mounted here")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        yield disk
 
 
 def test_events_and_a_log_that_find_no_room_for_some_steps_cost_themselves_and_not_the_run(
