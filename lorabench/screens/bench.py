@@ -12,7 +12,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.markup import escape
+from textual.content import Content
 from textual.widgets import DataTable, Static
 from textual.worker import get_current_worker
 
@@ -246,7 +246,7 @@ unless you have chosen one by `enter`, `w` or `t`; `4`, `5` and `6` its adapter,
             if self.curve is not None:
                 self.curve.display = False
             return
-        panel.border_title = escape(visible(row.name))
+        panel.border_title = Content(visible(row.name))
         told = facts_of(row, self.table.summaries.get(row.path))
         halves = self.size.width >= TWO_HALVES and not self.has_class("-roomy")
         facts.update(facts_table(told, halves=halves))

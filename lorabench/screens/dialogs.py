@@ -14,6 +14,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
@@ -79,7 +80,7 @@ class ErrorDialog(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog error") as dialog:
-            dialog.border_title = self.heading
+            dialog.border_title = Content(self.heading)
             dialog.border_subtitle = "esc closes · y copies"
             yield Static(Text(self.error.message))
             if self.error.hint:
@@ -147,7 +148,7 @@ class ChoiceDialog(ModalScreen[int | None]):
 
     def compose(self) -> ComposeResult:
         options = OptionList(*(Text(choice, no_wrap=True) for choice in self.choices), classes="dialog wide")
-        options.border_title = self.heading
+        options.border_title = Content(self.heading)
         options.border_subtitle = "enter chooses · esc closes"
         yield options
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textual.markup import escape
+from textual.content import Content
 from textual.widgets import ContentSwitcher, TextArea
 
 from lorabench.errors import LorabenchError
@@ -22,6 +22,7 @@ class FileScreen(WorkScreen):
     def __init__(self) -> None:
         super().__init__()
         self.file: ConfigFile | None = None
+        self._titles = ("", "")
         self.part = ""  # of the names that the form shows
         self.conflict = False  # another program has written what would be lost by saving
 
@@ -46,9 +47,8 @@ class FileScreen(WorkScreen):
         problems = {**self.query_one(FindingList).problems(), **file.problems}
         self.query_one(FieldForm).show(file.values, problems, file.notes)
         saved = f"● not saved{', and written by another program' if self.conflict else ''}"
-        self._title(
-            escape(visible(f"{file.path.parent.name}/{file.path.name}")), saved if file.changed else "saved"
-        )
+        name = visible(f"{file.path.parent.name}/{file.path.name}")
+        self._title(name, saved if file.changed else "saved")
         self.show_explanation()
 
     def show_text(self) -> None:
@@ -63,8 +63,9 @@ class FileScreen(WorkScreen):
     def _title(self, name: str, saved: str) -> None:
         """Write the panel's borders, which paints the whole panel, only where they change."""
         left = self.query_one("#left")
-        if (left.border_title, left.border_subtitle) != (name, saved):
-            left.border_title, left.border_subtitle = name, saved
+        if self._titles != (name, saved):
+            self._titles = (name, saved)
+            left.border_title, left.border_subtitle = Content(name), saved
 
     def show_explanation(self) -> None:
         """Explain the finding or the field under the cursor."""

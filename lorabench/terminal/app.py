@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from typing import IO, Any, cast
 
 from textual.app import App
+from textual.filter import LineFilter
 
+from lorabench.terminal.harmless import Harmless
 from lorabench.terminal.terminal import Terminal
+
+_HARMLESS = Harmless()
 
 
 class TerminalApp(App[None]):
@@ -26,6 +31,10 @@ class TerminalApp(App[None]):
         self._ending = False
         self._leaving = False
         self._running_loop: asyncio.AbstractEventLoop | None = None
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what looks at each line before it is painted."""
+        return [*super().get_line_filters(), _HARMLESS]
 
     def on_mount(self) -> None:
         if self.terminal is not None:

@@ -11,6 +11,7 @@ from typing import ClassVar
 from rich.cells import chop_cells
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.events import MouseScrollDown, MouseScrollUp
 
 from lorabench.runs.output import OutputTail
@@ -106,7 +107,8 @@ class LogPane(Painting, can_focus=True):
         self.paint(rows[max(0, end - height) : end])
         state = self._state()
         if state != self._said:  # setting a subtitle paints the whole pane
-            self._said = self.border_subtitle = state
+            self._said = state
+            self.border_subtitle = Content(state)
 
     def _position(self) -> int:
         """The place among `numbers` of the lowest line shown; what is gone from memory gives way."""
@@ -143,7 +145,7 @@ class LogPane(Painting, can_focus=True):
             parts.append(f"{mode} “{visible(self.pattern)}”: {len(self.matches)}")
         below = len(numbers) - 1 - self._position()
         parts.append(f"paused, {below} below · end follows" if self.bottom is not None else "following")
-        return Text(" · ".join(parts)).markup
+        return " · ".join(parts)
 
     def _go_to(self, position: int, below: int = 0) -> None:
         """Show the line at a place among `numbers` lowest, without so many of its rows."""

@@ -41,6 +41,8 @@ def bounds() -> Iterator[None]:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew (proc_pid_clear_refs(5))
     memory, seconds = _status("VmRSS"), _processor_seconds()
+    unlimited = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + 4 * MOST_BYTES, unlimited[1]))
     before = signal.signal(signal.SIGALRM, _hangs)
     signal.setitimer(signal.ITIMER_REAL, HANGS)
     try:
@@ -48,6 +50,7 @@ def bounds() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_DATA, unlimited)
     spent, grown = _processor_seconds() - seconds, _status("VmHWM") - memory
     assert spent < MOST_SECONDS, f"{spent:.1f} s"
     assert grown < MOST_BYTES, f"{grown / 1e6:.0f} MB"
