@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from lorabench.adapters.locate import find_adapters
+from lorabench.cli.analyze import Options, analyze
+from lorabench.cli.describe import describe
+from lorabench.cli.output import Page
 from tests.fuzz.bounds import examples, sentence_or
 from tests.fuzz.test_adapter_files import JUNK, STYLES, described
 
@@ -75,4 +78,6 @@ DEEP_TEXTS = {
 @pytest.mark.parametrize("text", DEEP_TEXTS.values(), ids=DEEP_TEXTS.keys())
 def test_deep_and_long_configurations(adapter: Path, text: str) -> None:
     (adapter / "adapter_config.json").write_text(text)
-    sentence_or(lambda: told(adapter))
+    sentence_or(lambda: str(find_adapters(adapter)))
+    sentence_or(lambda: describe(adapter, Page(), factors=False, style="text"))
+    sentence_or(lambda: analyze(adapter, Page(), Options()))
