@@ -1,0 +1,32 @@
+"""The line at the top names the folder that one is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lorabench.app import LorabenchApp
+from lorabench.widgets.top_line import home_path
+from tests.face.looking import text_of, until
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_folder_that_is_named_by_dots_is_told_by_its_name(here: Path) -> None:
+    assert home_path(Path()) == str(here)
+    assert home_path(Path("..")) == str(here.parent)
+    assert home_path(Path("runs")) == "runs"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_the_current_folder_stands_at_the_top_by_its_name(here: Path, width: int) -> None:
+    app = LorabenchApp(Path())
+    async with app.run_test(size=(width, 24)) as pilot:
+        await until(pilot, lambda: "outputs  CPU" in text_of(app).partition("\n")[0])
