@@ -21,12 +21,12 @@ async def test_a_screen_that_comes_back_keeps_the_widgets_of_its_keys(run: Path)
     async with app.run_test(size=(120, 36)) as pilot:
         await settled(pilot)
         screen = await watch(pilot, run)
-        await sees(pilot, "✔ finished", " k checkpoint")
+        await sees(pilot, "✔ finished", " p panel")
         keys = list(screen.query_one(Footer).children)
         await pilot.press("1")
         await sees(pilot, "runs and adapters")
         await pilot.press("3")
-        await sees(pilot, "✔ finished", " k checkpoint")
+        await sees(pilot, "✔ finished", " p panel")
         assert list(screen.query_one(Footer).children) == keys
         await pilot.press("slash")  # another widget has other keys
         await until(pilot, lambda: list(screen.query_one(Footer).children) != keys)
