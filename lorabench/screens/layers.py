@@ -158,7 +158,7 @@ class LayersScreen(WorkScreen):
     def show_counts(self, shown: int) -> None:
         """Say how many layers there are and what they became."""
         done, total = self.analysis.progress
-        words = [spectrum.verdict.word for spectrum in self.analysis.spectra["ΔW"]]
+        words = [each.verdict.word for each in self.all_spectra() if not self.is_waiting(each)]
         counts = " · ".join(f"{words.count(word)} {word}" for word in VERDICTS if word in words)
         progress = f"computing {done}/{total}   " if self.analysis.state == "analysing" else ""
         rows = f"{shown} of {len(self.all_spectra())} rows"
@@ -220,14 +220,12 @@ class LayersScreen(WorkScreen):
         columns = HEAT_COLUMNS if self.heat else self.columns
 
         def chosen(at: int | None) -> None:
-            if at is None:
-                return
-            if self.heat:
+            if at is not None and self.heat:
                 self.heat_column = columns[at].name
-            elif at == len(columns):
-                self.view.order = ""
-            else:
+            elif at is not None and at < len(columns):
                 self.view.order_by(columns[at])
+            elif at is not None:
+                self.view.order = ""
             self.show_analysis()
 
         choices = [f"{short_title(column):<12} {column.help}" for column in columns]
