@@ -6,9 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lorabench.cli import COMMANDS, workbench
 from lorabench.errors import LorabenchError
-from lorabench.files import cannot
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(error)
         return 2
     except OSError as error:  # where no better sentence was found: a disk, a folder or a pipe that is gone
+        from lorabench.files import cannot
+
         _say(LorabenchError(*cannot(error.filename or "A file", "used", error)))
         return 2
     except KeyboardInterrupt:
@@ -42,6 +42,9 @@ def _fill_what_is_closed() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    # Not above: ctrl+c may come already while these are imported.
+    from lorabench.cli import COMMANDS, workbench
+
     # The workbench must not wait for typer: only what is not plainly a path goes through it.
     if "_LORABENCH_COMPLETE" not in os.environ:
         if not arguments:

@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -111,3 +112,25 @@ def test_an_option_of_the_workbench_makes_no_command_of_a_mistyped_one(lorabench
     refused = lorabench("analze", "somewhere")
     assert refused.returncode == 2
     assert "No such command 'analze'" in refused.stderr
+
+
+INTERRUPTED = """
+import builtins, sys
+real = builtins.__import__
+
+def interrupted(name, *rest):
+    if name.startswith("lorabench.cli"):
+        raise KeyboardInterrupt
+    return real(name, *rest)
+
+builtins.__import__ = interrupted
+from lorabench.__main__ import main
+sys.exit(main(["sample_adapters"]))
+"""
+
+
+def test_ctrl_c_while_it_is_imported_leaves_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, env=environment()
+    )
+    assert (done.returncode, done.stderr) == (130, "")
