@@ -41,12 +41,12 @@ FIXED: dict[str, list[Attempt]] = {
         ),
     ],
     "a hang-up before it trains": [("config", (Trouble("hang up by signal", "import"),))],
-    "signals, a kill, and three resumes": [
+    "signals, kills, and four resumes": [
         ("thread", (Trouble("terminate", "training", step=3),)),
         ("command", (Trouble("kill", "checkpoint", "trainer", step=16),)),
         ("own process", (Trouble("interrupt", "training", "trainer", step=3),)),
+        ("thread", (Trouble("kill", "saving", "screens"),)),
     ],
-    "a kill while it is saved": [("thread", (Trouble("kill", "saving", "screens"),))],
     "an early signal, and an input that ends": [
         ("thread", (Trouble("terminate", "start", delay=0.5),)),
         ("thread", (Trouble("end of input", "training", step=3),)),
