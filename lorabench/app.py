@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -117,6 +117,11 @@ class LorabenchApp(TerminalApp):
         self.set_timer(PREFETCH_SECONDS, self.prefetch)
         if self.open_path is not None:
             self.open_adapter(self.open_path)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, (events.Key, events.MouseScrollDown, events.MouseScrollUp)):
+            self.analysis.give_way()
+        await super().on_event(event)
 
     def delay_update(self, delay: float = SWITCH_SECONDS) -> None:
         """Paint nothing for a moment."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from time import sleep as pause
 from typing import TYPE_CHECKING, Literal
 
 from textual.app import App
@@ -22,6 +23,10 @@ State = Literal["empty", "opening", "analysing", "done", "failed"]
 
 # Screens repaint at most this often while layers come in.
 BATCH_SECONDS = 0.15
+# While somebody types the analysis gives way: a layer each pause, so that it goes on all the same.
+TYPING_SECONDS = 0.3
+PAUSE_SECONDS = 0.1
+TYPING_BATCH_SECONDS = 1.0
 
 
 class Analysis:
@@ -44,6 +49,11 @@ class Analysis:
         self.spectra: dict[Part, list[LayerSpectrum]] = {"ΔW": [], "A": [], "B": []}
         self.factors_wanted = False
         self.chosen = ("", "")
+        self._typed = 0.0
+
+    def give_way(self) -> None:
+        """Leave the processor to the screens for a moment: a key has been pressed."""
+        self._typed = time.monotonic()
 
     def choose(self, spectrum: LayerSpectrum) -> None:
         """Look at this layer."""
@@ -75,6 +85,7 @@ class Analysis:
     def open(self, path: Path) -> None:
         """Open the adapter at `path` and compute its spectra; the screens hear of each step."""
         self._round += 1
+        self._typed = 0.0  # the key that opens it is no reason to wait
         self.path, self.adapter, self.error, self.factors_wanted = path, None, None, False
         self.chosen = ("", "")
         self.spectra = {"ΔW": [], "A": [], "B": []}
@@ -122,7 +133,10 @@ class Analysis:
             if worker.is_cancelled:
                 return
             batch.append(result)
-            if time.monotonic() - sent >= BATCH_SECONDS:
+            typing = time.monotonic() - self._typed < TYPING_SECONDS
+            if typing:
+                pause(PAUSE_SECONDS)
+            if time.monotonic() - sent >= (TYPING_BATCH_SECONDS if typing else BATCH_SECONDS):
                 self._app.call_later(self._add, batch, round_)
                 batch, sent = [], time.monotonic()
         self._app.call_later(self._add, batch, round_)

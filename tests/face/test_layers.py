@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from safetensors.numpy import save_file
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from lorabench.adapters.model import Adapter
 from lorabench.app import LorabenchApp
+from lorabench.screens.analysis import PAUSE_SECONDS
 from lorabench.screens.dialogs import ChoiceDialog, SaveDialog
 from lorabench.screens.spectra import SpectraScreen
+from lorabench.spectra import analysis
 from lorabench.spectra.columns import LAYER_COLUMNS
+from lorabench.spectra.model import LayerSpectrum
 from lorabench.widgets.heat_grid import HeatGrid
 from lorabench.widgets.layer_table import LayerTable
 from tests.face.conftest import write_adapter
@@ -68,21 +73,23 @@ async def test_one_row_a_module_with_shape_norms_alpha_and_verdict(workbench: Ma
         assert "4 dead" in foot(app)
 
 
-async def test_rows_are_there_before_their_spectra(
-    workbench: Make, outputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import threading
-
-    from lorabench.spectra import analysis
-
+@pytest.fixture
+def go(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """What the analysis waits for before its first layer."""
     go = threading.Event()
     real = analysis.spectra_of
 
-    def slow(adapter: object) -> object:
+    def slow(adapter: Adapter) -> Iterator[LayerSpectrum]:
         go.wait(20)
-        return real(adapter)  # type: ignore[arg-type]
+        return real(adapter)
 
     monkeypatch.setattr(analysis, "spectra_of", slow)
+    return go
+
+
+async def test_rows_are_there_before_their_spectra(
+    workbench: Make, outputs: Path, go: threading.Event
+) -> None:
     app = workbench(outputs / "new")
     async with app.run_test(size=(140, 36)) as pilot:
         app.open_adapter(outputs / "style-r16")
@@ -93,6 +100,29 @@ async def test_rows_are_there_before_their_spectra(
         go.set()
         await until(pilot, lambda: app.analysis.state == "done")
         assert "…" not in column(app, "verdict")
+
+
+@pytest.mark.parametrize(("keys", "pauses"), [((), 0), (("j",), 16)])
+async def test_the_analysis_gives_way_to_who_types(
+    workbench: Make,
+    outputs: Path,
+    go: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: tuple[str, ...],
+    pauses: int,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("lorabench.screens.analysis.pause", slept.append)
+    monkeypatch.setattr("lorabench.screens.analysis.TYPING_SECONDS", 1000)
+    app = workbench(outputs / "new")
+    async with app.run_test(size=(140, 36)) as pilot:
+        app.open_adapter(outputs / "style-r16")
+        await until(pilot, lambda: app.analysis.state == "analysing")
+        await pilot.press(*keys)
+        go.set()
+        await until(pilot, lambda: app.analysis.state == "done")
+        assert slept == [PAUSE_SECONDS] * pauses
+        assert len(app.analysis.spectra["ΔW"]) == 16
 
 
 async def test_text_filters_by_name_and_expressions_by_numbers(workbench: Make, outputs: Path) -> None:
