@@ -206,7 +206,7 @@ class LorabenchApp(TerminalApp):
         if self.training.here is not None and self.on_interrupt is not None:
             self.on_interrupt()
         else:
-            self.action_help_quit()
+            self.notify("No run trains in here: q quits.")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Grey what needs a run that trains."""

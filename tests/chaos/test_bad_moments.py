@@ -25,7 +25,7 @@ from tests.training.trainer.runs import adapter_bytes, learnt, of_kind
 ROUNDS = 100 if os.environ.get("LORABENCH_TEST_LONG") else 0
 MARKS = {"finished": "✔ finished", "stopped": "■ stopped", "failed": "✘ failed"}
 GONE = "its trainer ended without a word"
-HOW_TO_QUIT = "to quit the app"
+HOW_TO_QUIT = "q quits"
 GOING = ("● training", "◐ starting", "✔ finished")
 
 FIXED: dict[str, list[Attempt]] = {
