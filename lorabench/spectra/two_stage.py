@@ -23,21 +23,23 @@ _ROUNDING = 1e-12
 
 
 def reduce_in_place(matrix: Float64Array) -> Float64Array | None:
-    """Return the eigenvalues of a symmetric matrix (n, n), C-contiguous, ascending; None where that fails.
+    """Return the eigenvalues of a symmetric matrix (n, n), float64, ascending; None where that fails.
 
     Works in the matrix's own diagonal and upper triangle, which are lost; the lower one is not touched. None
-    where numpy was built with another LAPACK (MKL, Accelerate), which leaves the matrix as it was, and where
-    the result has not the matrix's trace and Frobenius norm.
+    where numpy was built with another LAPACK (MKL, Accelerate) or the matrix does not lie as it is wanted,
+    which leaves it as it was, and where the result has not the matrix's trace and Frobenius norm.
     """
     lapack = _lapack()
-    if lapack is None or len(matrix) <= _BAND or not matrix.flags.c_contiguous:
+    lies_well = matrix.flags.carray and matrix.dtype == np.float64  # whole, writable, in C's order
+    if lapack is None or len(matrix) <= _BAND or not lies_well:
         return None
-    trace, norm = float(np.trace(matrix)), float(np.linalg.norm(matrix))
-    values = _reduce(lapack, matrix)
-    if values is None:
-        return None
-    allowed = _ROUNDING * len(values) * norm
-    same = abs(values.sum() - trace) <= allowed and abs(np.linalg.norm(values) - norm) <= allowed
+    with np.errstate(over="ignore", invalid="ignore"):  # squares out of range: the comparison fails then
+        trace, norm = float(np.trace(matrix)), float(np.linalg.norm(matrix))
+        values = _reduce(lapack, matrix)
+        if values is None:
+            return None
+        allowed = _ROUNDING * len(values) * norm
+        same = abs(values.sum() - trace) <= allowed and abs(np.linalg.norm(values) - norm) <= allowed
     return values if same else None
 
 
@@ -72,6 +74,8 @@ def _reduce(library: ctypes.CDLL, matrix: Float64Array) -> Float64Array | None:
         """Ask how much work space the routine wants, and call it with that."""
         asked = [np.empty(1) for _ in range(spaces)]
         call(name, *arguments, *(part for space in asked for part in (space, -1)))
+        if info.value:
+            return
         given = [np.empty(max(1, int(space[0]))) for space in asked]
         call(name, *arguments, *(part for space in given for part in (space, len(space))))
 

@@ -76,6 +76,17 @@ def test_another_lapack_leaves_it_to_numpy(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @needs_two_stages
-def test_a_matrix_that_is_too_small_or_lies_otherwise_is_left_to_numpy() -> None:
-    assert two_stage.reduce_in_place(symmetric(_band := two_stage._BAND)) is None
-    assert two_stage.reduce_in_place(symmetric(2 * _band)[::2, ::2]) is None
+def test_a_matrix_that_is_too_small_or_lies_otherwise_is_left_to_numpy_as_it_was() -> None:
+    band = two_stage._BAND
+    locked = symmetric(2 * band)
+    locked.flags.writeable = False
+    for matrix in (symmetric(band), symmetric(2 * band)[::2, ::2], symmetric(2 * band).astype("f4"), locked):
+        before = matrix.copy()
+        assert two_stage.reduce_in_place(matrix) is None
+        assert np.array_equal(matrix, before)
+
+
+@needs_two_stages
+@pytest.mark.filterwarnings("error")
+def test_squares_out_of_range_are_left_to_numpy_without_a_word() -> None:
+    assert two_stage.reduce_in_place(symmetric(100) * 1e200) is None
