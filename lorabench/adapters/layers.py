@@ -25,6 +25,8 @@ _OTHER_UPDATES = {
 }
 
 
+OTHER_RANK = "The scaling is by the configuration's r, as PEFT computes it."
+"""The hint of layers whose tensors have another rank than the configuration says."""
 _MOST_EXPERTS = 4096
 _MOST_SPREAD = 1 << 24
 """Entries of a block-diagonal B written out: a file of some kilobytes could ask for any number."""
@@ -141,8 +143,7 @@ def _findings(
         expected *= measures.groups
     if measures.rank != expected:
         message = f"The configuration says r = {expected}, the tensors have r = {measures.rank}."
-        hint = "The scaling is by the configuration's r, as PEFT computes it."
-        yield Finding("warning", message, hint)
+        yield Finding("warning", message, OTHER_RANK)
     if measures.rank > min(measures.shape):
         message = f"r = {measures.rank} is larger than the smaller side of ΔW, {min(measures.shape)}."
         yield Finding("warning", message, "The surplus costs memory and adds no direction.")

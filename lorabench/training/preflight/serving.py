@@ -6,6 +6,8 @@ list of ranks (`MaxLoRARanks` in vllm/config/lora.py).
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.adapters.config import finite_number, mapping
+from lorabench.adapters.layers import OTHER_RANK
 from lorabench.adapters.model import Adapter
 from lorabench.files import at_home, is_folder
-from lorabench.text import visible
+from lorabench.text import shorten, visible
 from lorabench.training.preflight.finding import Finding, Level, Mend
 
 if TYPE_CHECKING:
@@ -83,6 +86,7 @@ def serve_findings(adapter: Adapter) -> list[Finding]:
         if "modules_to_save" in stored:
             message = "The file holds whole modules beside A and B, which vLLM does not take."
             found.append(Finding(CHECK, "error", message))
+    found += _numbers(adapter)
     refused = bool(found)
     found = _with_rank(found, adapter.ranks)
     found += _scaling(adapter.config)
@@ -111,7 +115,7 @@ def _served(refused: bool, ranks: Iterable[int], command: str | None, level: Lev
         return [Finding(CHECK, level, message)]
     if refused:
         return []
-    return [Finding(CHECK, "ok", f"vLLM needs --max-lora-rank {rank}.", visible(command or ""))]
+    return [Finding(CHECK, "ok", f"vLLM serves it, with --max-lora-rank {rank}.", visible(command or ""))]
 
 
 def _with_rank(refused: list[Finding], ranks: Iterable[int]) -> list[Finding]:
@@ -155,6 +159,28 @@ def _refusals(settings: Mapping[str, Any], level: Level) -> Iterator[Finding]:
     if settings.get("trainable_token_indices"):
         message = "Trained tokens (trainable_token_indices) need a vLLM with --max-lora-trainable-tokens."
         yield Finding(CHECK, level, message)
+
+
+def _numbers(adapter: Adapter) -> Iterator[Finding]:
+    """What leaves vLLM's scaling without a value, or the tensors with another rank than the file says.
+
+    It has no defaults for r and lora_alpha (`PEFTHelper`), and divides the one by the other.
+    """
+    for name, least in (("r", 1), ("lora_alpha", -math.inf)):
+        number = finite_number(adapter.config.get(name))
+        if number is None or number < least:
+            written = shorten(visible(json.dumps(adapter.config.get(name), default=str)), 40)
+            told = f"is {written}" if name in adapter.config else "is missing"
+            message = f"{name} {told} in adapter_config.json: vLLM divides lora_alpha by r."
+            yield Finding(CHECK, "error", message, "Write there what the adapter was trained with.")
+    told_by: dict[str, list[str]] = {}
+    for layer in adapter.layers:
+        for finding in layer.findings:
+            if finding.level == "error" or finding.hint == OTHER_RANK:
+                told_by.setdefault(finding.message, []).append(visible(layer.name))
+    for message, names in told_by.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield Finding(CHECK, "error", f"{names[0]}{more}: {visible(message)}")
 
 
 def _scaling(settings: Mapping[str, Any]) -> Iterator[Finding]:

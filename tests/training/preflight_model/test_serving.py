@@ -14,6 +14,7 @@ import pytest
 
 from lorabench.adapters.open import open_adapter
 from lorabench.training.preflight.serving import max_lora_rank, serve_findings, serving_findings
+from tests.base.made import write_adapter
 from tests.training.preflight_model.conftest import Configure
 
 
@@ -28,7 +29,7 @@ def test_the_smallest_allowed_rank_holds_all(ranks: list[int], needed: int | Non
 def test_a_configuration_gets_its_rank_and_the_command_to_copy(configure: Configure, tmp_path: Path) -> None:
     config = configure(tmp_path / "no such", lora_r=12, model_name_or_path="org/a model")
     (found,) = serving_findings(config)
-    assert (found.level, found.message) == ("ok", "vLLM needs --max-lora-rank 16.")
+    assert (found.level, found.message) == ("ok", "vLLM serves it, with --max-lora-rank 16.")
     assert shlex.split(found.detail) == [
         "vllm",
         "serve",
@@ -46,7 +47,7 @@ def test_a_rank_pattern_counts_and_its_scaling_is_told(configure: Configure, sam
     scaled, needed = serving_findings(config)
     assert scaled.level == "warning"
     assert scaled.message == "vLLM scales all modules by 2, and so wrongly: o_proj (trained with 0.4)."
-    assert needed.message == "vLLM needs --max-lora-rank 64."
+    assert needed.message == "vLLM serves it, with --max-lora-rank 64."
     config.apply({"alpha_pattern": {"o_proj": 80}})
     assert [finding.level for finding in serving_findings(config)] == ["ok"]
 
@@ -91,7 +92,7 @@ def test_a_rank_beyond_all_is_told(configure: Configure, samples: Path) -> None:
 def test_finished_adapters_are_served_or_refused(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(samples.parent)
     (fine,) = serve_findings(open_adapter(samples / "style-clean-r16"))
-    assert fine.message == "vLLM needs --max-lora-rank 16."
+    assert fine.message == "vLLM serves it, with --max-lora-rank 16."
     words = shlex.split(fine.detail)
     assert words[2] == str(samples / "demo-model")
     assert words[-1] == f"style-clean-r16={samples / 'style-clean-r16'}"
@@ -102,7 +103,32 @@ def test_finished_adapters_are_served_or_refused(samples: Path, monkeypatch: pyt
     assert "merge_and_unload" in way_out
     scaled, needed = serve_findings(open_adapter(samples / "rslora-rank-pattern"))
     assert "o_proj (trained with 1.41421)" in scaled.message
-    assert needed.message == "vLLM needs --max-lora-rank 64."
+    assert needed.message == "vLLM serves it, with --max-lora-rank 64."
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"r": 0}, "r is 0 in adapter_config.json: vLLM divides lora_alpha by r."),
+        ({"r": "16"}, 'r is "16" in adapter_config.json: vLLM divides lora_alpha by r.'),
+        ({"r": None}, "r is null in adapter_config.json: vLLM divides lora_alpha by r."),
+        ({"lora_alpha": "32"}, 'lora_alpha is "32" in adapter_config.json: vLLM divides lora_alpha by r.'),
+        ({"r": 4}, "The configuration says r = 4, the tensors have r = 8."),
+        ({"rank_pattern": {"q_proj": 4}}, "The configuration says r = 4, the tensors have r = 8."),
+    ],
+)
+def test_a_rank_or_alpha_that_vllm_cannot_scale_by_is_an_error(
+    tmp_path: Path, changed: dict[str, Any], sentence: str
+) -> None:
+    modules = {f"model.layers.{n}.self_attn.q_proj": (48, 32) for n in range(3)}
+    adapter = write_adapter(tmp_path / "adapter", modules, "org/base", **changed)
+    (refused, *others) = serve_findings(open_adapter(adapter))
+    assert refused.level == "error"
+    assert refused.message.endswith(sentence)
+    assert all("vLLM serves it" not in finding.message for finding in others)
+    served = write_adapter(tmp_path / "served", modules, "org/base", rank_pattern={"q_proj": 8}, r=8)
+    (fine,) = serve_findings(open_adapter(served))
+    assert fine.message == "vLLM serves it, with --max-lora-rank 8."
 
 
 def test_an_adapter_of_another_format_or_without_its_base_is_told(samples: Path) -> None:
