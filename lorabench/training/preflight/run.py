@@ -12,10 +12,10 @@ from lorabench.training.config.fields import FIELDS, OUR_KEY
 from lorabench.training.config.later import later_problems
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.config.trl_check import trl_problems
-from lorabench.training.preflight.advice import advice_findings
+from lorabench.training.preflight.advice import USUAL_RATE, advice_findings
 from lorabench.training.preflight.coverage import coverage_findings
 from lorabench.training.preflight.data import data_findings, train_row_count
-from lorabench.training.preflight.finding import Finding
+from lorabench.training.preflight.finding import Finding, Mend
 from lorabench.training.preflight.mask import mask_findings
 from lorabench.training.preflight.measure import measure
 from lorabench.training.preflight.memory import memory_findings
@@ -26,6 +26,8 @@ from lorabench.training.preflight.resume import resume_findings
 from lorabench.training.preflight.serving import serving_findings
 from lorabench.training.preflight.steps import steps_findings
 from lorabench.training.preflight.trainable import trainable_findings
+
+_MOST_ADAPTIVE, _MOST_PLAIN = 1e-2, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,24 @@ def _config(config: RunConfig) -> list[Finding]:
     """Say what is wrong with the fields that lorabench declares."""
     fine = Finding("config", "ok", "Every field has a value that it can have.")
     found = [_of("config", problem) for problem in config.problems] or [fine]
-    return [*found, *_passed_by(config)]
+    return [*found, *_learning_rate(config), *_passed_by(config)]
+
+
+def _learning_rate(config: RunConfig) -> Iterator[Finding]:
+    """Warn of a learning rate with which no LoRA run is known to learn.
+
+    An adaptive optimizer moves each number by about the rate itself, SGD by the rate times its gradient.
+    """
+    rate = float(config.get("learning_rate"))
+    optimizer = str(getattr(config.get("optim"), "value", config.get("optim")))
+    plain = "sgd" in optimizer
+    if rate > (_MOST_PLAIN if plain else _MOST_ADAPTIVE):
+        message = f"learning_rate {rate:g} is far above what LoRA runs use with {visible(optimizer)}."
+        usual = (
+            "1e-5 … 1e-3 is usual with AdamW and its kin; plain SGD bears up to 1. Beyond it the loss grows "
+        )
+        mend = None if plain else Mend(f"learning_rate {USUAL_RATE:g}", {"learning_rate": USUAL_RATE})
+        yield Finding("config", "warning", message, f"{usual}or becomes NaN.", mend, "learning_rate")
 
 
 def _passed_by(config: RunConfig) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lorabench.errors import LorabenchError
 from lorabench.files import is_folder, is_there
-from lorabench.runs.checkpoints import TRAINER_STATE_FILE
+from lorabench.runs.checkpoints import TRAINER_STATE_FILE, newest_whole
 from lorabench.text import visible
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class NotFinite(LorabenchError):
         name = "NaN" if math.isnan(loss) else "infinite"
         super().__init__(
             f"The loss is {name} at step {step}.",
-            "Go on from an earlier checkpoint, or start anew, with a lower learning_rate; "
+            "Start anew with a lower learning_rate; "
             "look for rows, or a base model, that hold no finite numbers.",
         )
 
@@ -64,7 +64,9 @@ class Failure(NamedTuple):
 def failure_of(error: BaseException, config: RunConfig) -> Failure:
     """Return what to say of an exception that ended a run of this configuration."""
     if isinstance(error, NotFinite):
-        return Failure("nan", error.message, error.hint)
+        found, _ = newest_whole(config.folder)
+        hint = error.hint if found is None else f"Go on from checkpoint {found.step}, or s{error.hint[1:]}"
+        return Failure("nan", error.message, hint)
     if isinstance(error, NoGradients):
         return Failure("zero gradients", error.message, error.hint)
     if isinstance(error, LorabenchError):

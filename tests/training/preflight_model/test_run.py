@@ -38,6 +38,38 @@ def test_what_trl_sft_would_train_without_is_a_warning_with_what_to_do(
     assert "Start the run with lorabench train" in told.detail
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "warned"),
+    [
+        ("adamw_torch_fused", 1e10, True),
+        ("adamw_torch_fused", 0.011, True),
+        ("paged_adamw_8bit", 0.1, True),
+        ("adamw_torch_fused", 1e-2, False),
+        ("adamw_torch_fused", 6e-3, False),
+        ("sgd", 1.0, False),
+        ("sgd", 1.5, True),
+    ],
+)
+def test_a_learning_rate_beyond_all_lora_runs_is_a_warning_with_the_usual_range(
+    configure: Configure, samples: Path, optimizer: str, rate: float, warned: bool
+) -> None:
+    config = configure(samples / "demo-model", optim=optimizer, learning_rate=rate)
+    told = [found for found in of_config(config) if found.level == "warning"]
+    assert [found.field for found in told] == ["learning_rate"] * warned
+    for found in told:
+        assert f"learning_rate {rate:g} is far above" in found.message
+        assert "1e-5 … 1e-3 is usual with AdamW" in found.detail
+        assert (found.mend is None) == (optimizer == "sgd")
+        config.apply(found.mend.changes if found.mend else {"learning_rate": 1.0})
+        assert [found.level for found in of_config(config)] == ["ok"]
+
+
+def test_the_samples_own_runs_get_no_such_warning(samples: Path) -> None:
+    runs = [RunConfig.load(path) for path in samples.glob("*/run.yaml")]
+    assert runs
+    assert [found for run in runs for found in of_config(run) if found.field == "learning_rate"] == []
+
+
 def test_trl_gives_peft_a_configuration_without_them_as_the_warning_says(
     configure: Configure, samples: Path
 ) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.trainer.build import build
-from lorabench.training.trainer.failures import Failure, failure_of, make_room
+from lorabench.training.trainer.failures import Failure, NotFinite, failure_of, make_room
 from tests.training.trainer.runs import run_file
 
 FULL = Path("/dev/full")  # a device that answers every write with "No space left on device"
@@ -75,6 +75,16 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
     assert failure.reason == "missing package"
     assert "bitsandbytes" in failure.error
     assert failure.hint == "pip install 'lorabench[qlora]'"
+
+
+def test_a_nan_sends_to_an_earlier_checkpoint_only_where_there_is_a_whole_one(
+    undisturbed: Path, tmp_path: Path, config: RunConfig
+) -> None:
+    lost = failure_of(NotFinite(3, float("nan")), config)
+    assert lost.hint.startswith("Start anew with a lower learning_rate; look for rows")
+    shutil.copytree(undisturbed / "checkpoint-4", config.folder / "checkpoint-4")
+    kept = failure_of(NotFinite(5, float("nan")), config)
+    assert kept.hint.startswith("Go on from checkpoint 4, or start anew with a lower learning_rate; look")
 
 
 def test_room_is_made_of_the_checkpoint_that_was_not_saved_to_its_end_alone(
