@@ -22,6 +22,7 @@ from textual.worker import Worker, WorkerError
 import lorabench
 
 PAUSE = 0.3  # seconds after the last key, before a request is worth its work
+PATIENCE = 3.0  # seconds that a newer request waits for a check of an older one, which nobody wants any more
 LONGEST_LINE = 64 * 2**20
 SERVER = "lorabench.training.preflight.server"
 
@@ -48,7 +49,8 @@ class PreflightClient:
     """Asks the child and posts what it answers to a screen; the child starts with the first request.
 
     Only the newest request of each kind counts. A child that crashes is started once more with what it
-    left unanswered; one that crashes again waits for the next request.
+    left unanswered; one that crashes again waits for the next request. One that is still at a check of an
+    older request, which can take minutes and cannot be interrupted, is killed and started anew.
     """
 
     def __init__(self, screen: Screen[None]) -> None:
@@ -57,6 +59,8 @@ class PreflightClient:
         self._open: dict[str, Request] = {}
         self.process: asyncio.subprocess.Process | None = None
         self._timer: Timer | None = None
+        self._impatience: Timer | None = None
+        self._has_spoken = self._given_up = False  # the child that lives now
         self._begun = False
         self._conversation: Worker[None] | None = None
 
@@ -69,9 +73,13 @@ class PreflightClient:
     def ask(self, ask: str, **fields: object) -> None:
         """Ask now; what an older request of this kind has still to say is not passed on any more."""
         request = {"id": next(self._numbers), "ask": ask, **fields}
+        outdates = ask in self._open
         self._open[ask] = request
         if self.process is not None:
             self._send(request)
+            # One that is still importing has begun with nothing: to start it anew would only take longer.
+            if outdates and self._has_spoken and self._impatience is None:
+                self._impatience = self._screen.set_timer(PATIENCE, self._give_up)
         elif not self._begun:
             self._begun = True
             self._conversation = self._screen.run_worker(
@@ -87,12 +95,28 @@ class PreflightClient:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.write(json.dumps(request, default=str).encode() + b"\n")
 
+    def _give_up(self) -> None:
+        """End the child: what it is doing is for a request that a newer one has replaced."""
+        self._impatience = None
+        if self.process is not None and self.process.returncode is None:
+            self._given_up = True
+            self.process.kill()
+
+    def _be_patient(self) -> None:
+        if self._impatience is not None:
+            self._impatience.stop()
+            self._impatience = None
+
     async def _converse(self) -> None:
         """Keep a child for as long as it lives, and start it once more where it left a request open."""
+        crashed = False
         try:
-            for last in (False, True):
+            while True:
                 last_words = await self._one_life()
-                again = bool(self._open) and not last
+                if self._given_up:
+                    continue
+                again = bool(self._open) and not crashed
+                crashed = True
                 self._screen.post_message(Crashed(last_words, restarted=again))
                 if not again:
                     self._open.clear()
@@ -102,6 +126,7 @@ class PreflightClient:
 
     async def _one_life(self) -> str:
         """Start a child, ask it what is open, pass on its answers; return its last words."""
+        self._has_spoken = self._given_up = False
         with tempfile.TemporaryFile() as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -123,15 +148,18 @@ class PreflightClient:
                     self._pass_on(json.loads(line))
             finally:
                 self.process = None
+                self._be_patient()
                 await killed(process)
             log.seek(0)
             lines = log.read().decode(errors="replace").split("\n")
             return next((line for line in reversed(lines) if line.strip()), f"status {process.returncode}")
 
     def _pass_on(self, answer: dict[str, Any]) -> None:
+        self._has_spoken = True
         number = answer.pop("id")
         for ask, request in self._open.items():
             if request["id"] == number:
+                self._be_patient()
                 self._screen.post_message(Answered(ask, answer))
                 if answer["kind"] == "done":
                     del self._open[ask]
@@ -148,8 +176,13 @@ async def killed(child: asyncio.subprocess.Process) -> None:
 
 
 async def ended(worker: Worker[None]) -> None:
-    """Cancel a worker, and wait until it has come to its end."""
-    worker.cancel()
+    """Cancel a worker, and wait until it has come to its end.
+
+    One that is cancelled already is cleaning up, as Textual cancels all before it takes the screens down:
+    a second cancel would end that, and leave its child to a loop that is closed.
+    """
+    if not worker.is_cancelled:
+        worker.cancel()
     with contextlib.suppress(WorkerError):
         await worker.wait()
 

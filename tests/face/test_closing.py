@@ -9,6 +9,7 @@ import pytest
 
 from lorabench.app import LorabenchApp
 from lorabench.screens.bench import BenchScreen
+from lorabench.screens.preflight_client import ended
 from tests.face.looking import settled
 from tests.face.trainings import make_run
 
@@ -40,3 +41,25 @@ async def test_what_a_thread_has_found_is_not_shown_any_more(tmp_path: Path):
         bench.tell(shown.append, "after")
         app.analysis.changed.publish("done")
     assert shown == ["before"]
+
+
+async def test_work_that_is_cancelled_already_is_left_to_clean_up(tmp_path: Path):
+    app = LorabenchApp(tmp_path)
+    begun, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):  # as a child that was killed takes its time to end
+                await asyncio.sleep(0)
+            cleaned.set()
+
+    async with app.run_test():
+        worker = app.run_worker(work())
+        await begun.wait()
+        app.workers.cancel_all()  # as Textual does before it takes down the screens
+        await asyncio.sleep(0)
+        await ended(worker)
+        assert cleaned.is_set()

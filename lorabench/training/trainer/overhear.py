@@ -14,6 +14,8 @@ from lorabench.text import visible
 
 # These do not pass their records on to the root logger, or may be told not to.
 _LIBRARIES = ("transformers", "trl", "peft", "datasets", "accelerate", "torch", "huggingface_hub")
+# In the workbench's process this one speaks of the screens, never of the run.
+_OF_THE_SCREENS = "asyncio"
 _MOST_TEXTS = 1_000
 _MOST_CHARACTERS = 2_000
 _DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
@@ -59,7 +61,8 @@ class _Listener(logging.Handler):
         if record is self._last:  # it passed a library's logger, and then the root
             return
         self._last = record
-        self.hear(record.getMessage().removeprefix("[RANK 0] "), record.name)
+        if record.name != _OF_THE_SCREENS:
+            self.hear(record.getMessage().removeprefix("[RANK 0] "), record.name)
         if logging.lastResort is not None and self._is_alone(record.name):
             logging.lastResort.handle(record)
 
