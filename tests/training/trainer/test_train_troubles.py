@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
 from lorabench.runs.checkpoints import checkpoints
@@ -102,6 +103,7 @@ def test_a_loss_of_nan_ends_the_run_at_its_step_unless_it_is_told_to_go_on(
         **env,
     )
     outcome = train(path, override=True)
+    assert not tqdm._instances  # an open bar is painted among those of the next run
     run = tmp_path / "run"
     if stop:
         (failed,) = of_kind(events_of(run), "failed")
