@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from lorabench.text import shorten, visible
 
 _SECONDS = 1.0
+_LONGEST = 20.0
 _PLAIN_TRIALS = 1_000_000  # half a second
 # Word characters, hyphens and dots: no repetition, so nothing that could run for long.
 _PLAIN = re.compile(r"[\w.-]+")
+_HARMLESS = re.compile(r"(?:[\w.^$-]|\\\.)+")
+_LATE = 24  # what a child that ran out of time ends with
 # PEFT's get_pattern_key: the first pattern that matches the module's path from a dot, or from its start.
 _MATCHER = r"""
 import json, re, sys
@@ -24,14 +27,23 @@ compiled = [(pattern, re.compile(rf"(.*\.)?({pattern})$")) for pattern in patter
 json.dump({module: next((p for p, c in compiled if c.match(module)), None) for module in modules}, sys.stdout)
 """
 # As PEFT does it: each anew for each name, through re's cache, which many expressions overflow.
+# re looks for signals while it matches.
 _TRIER = r"""
-import json, re, sys
-expressions, names = json.load(sys.stdin)
-for name in names:
-    for number, (expression, whole) in enumerate(expressions):
-        print(number, flush=True)
-        (re.fullmatch if whole else re.match)(expression, name)
-"""
+import json, os, re, signal, sys
+seconds, expressions, names = json.load(sys.stdin)
+number = 0
+def late(*_):
+    os.write(1, str(number).encode())
+    os._exit(_LATE)
+signal.signal(signal.SIGPROF, late)
+signal.setitimer(signal.ITIMER_PROF, seconds)
+try:
+    for name in names:
+        for number, (expression, whole) in enumerate(expressions):
+            (re.fullmatch if whole else re.match)(expression, name)
+finally:
+    print(number, flush=True)
+""".replace("_LATE", str(_LATE))
 _LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))\n"
 
 
@@ -73,24 +85,36 @@ class Expression:
 
 
 def why_not(expressions: Sequence[Expression], names: Sequence[str]) -> str:
-    """Say why PEFT must not be asked which of these names match; "" where a second suffices to try them."""
+    """Say why PEFT must not be asked which of these names match; "" where trying them soon comes to an end.
+
+    They have 2 s of processor time, and 10 µs more for each trial: several times what sane ones need.
+    """
     if len(expressions) * len(names) <= _PLAIN_TRIALS:
-        expressions = [each for each in expressions if not _PLAIN.fullmatch(each.pattern)]
+        expressions = [each for each in expressions if not _HARMLESS.fullmatch(each.pattern)]
     if not expressions:
         return ""
+    seconds = min(2 + 1e-5 * len(expressions) * len(names), _LONGEST)
     pairs = [(expression.text, expression.whole) for expression in expressions]
-    try:
-        done = _child(_TRIER, [pairs, names], _SECONDS)
-    except subprocess.TimeoutExpired as expired:
-        reached = (expired.stdout or b"0").split()[-1]
-        why = f"takes longer than {_SECONDS:.0f} s to match with this model's modules"
+    done = _child(_TRIER, [seconds, pairs, names])
+    if done.returncode == 0:
+        return ""
+    if done.returncode == _LATE:
+        why = f"takes longer than {seconds:.0f} s to match with this model's modules"
     else:
-        if done.returncode == 0:
-            return ""
-        reached = (done.stdout or b"0").split()[-1]
         why = f"is no regular expression that can be matched ({_last_words(done)})"
-    culprit = expressions[int(reached)]
+    culprit = expressions[int(done.stdout or 0)]
     return f"{culprit.field}: {shorten(visible(culprit.pattern), 60)} {why}."
+
+
+def unknowable(expressions: Sequence[Expression]) -> str:
+    """Say which expression PEFT must not be asked about while nobody knows the names; "" where all may be."""
+    for each in expressions:
+        if not _HARMLESS.fullmatch(each.pattern):
+            return (
+                f"{each.field}: {shorten(visible(each.pattern), 60)} cannot be tried first, since this "
+                "model's modules cannot be listed. Names in place of an expression would do."
+            )
+    return ""
 
 
 def _match_in_a_child(
@@ -102,14 +126,14 @@ def _match_in_a_child(
     return {module: pattern for module, pattern in json.loads(done.stdout).items() if pattern is not None}, ""
 
 
-def _child(program: str, told: object, seconds: float) -> subprocess.CompletedProcess[bytes]:
+def _child(program: str, told: object, seconds: float | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run a program with memory for expressions of a sane size.
 
     Raises:
         subprocess.TimeoutExpired: it took longer.
     """
     command = [sys.executable, "-I", "-S", "-c", _LIMITED + program]
-    if seconds <= 0:
+    if seconds is not None and seconds <= 0:
         raise subprocess.TimeoutExpired(command, seconds)
     return subprocess.run(command, input=json.dumps(told).encode(), capture_output=True, timeout=seconds)
 

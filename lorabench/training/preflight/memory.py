@@ -13,8 +13,8 @@ from lorabench.training.config.field import ConfigError
 from lorabench.training.config.precision import four_bit_dtype
 from lorabench.training.preflight.activations import Activations, Pass, by_formula, dimensions, trace
 from lorabench.training.preflight.finding import Finding, Level, Mend
-from lorabench.training.preflight.meta_model import MetaModel, meta_model
-from lorabench.training.preflight.model_source import ModelNotFound, source_of
+from lorabench.training.preflight.meta_model import MetaModel, buildable, meta_model
+from lorabench.training.preflight.model_source import ModelNotFound
 from lorabench.training.preflight.precision import effective_precision
 from lorabench.training.preflight.steps import adapter_width, optimizer_bytes
 
@@ -67,7 +67,7 @@ def memory_findings(
     `longest` is the longest row in tokens, where the data are known; rows are padded no further than that.
     """
     try:
-        source = source_of(config)
+        source = buildable(config)
         lora = config.peft_config()
     except (ModelNotFound, ConfigError):
         return []  # other checks say so

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.text import visible
 from lorabench.training.config.field import ConfigError
-from lorabench.training.preflight.model_source import ModelNotFound, source_of
+from lorabench.training.preflight.finding import Finding
+from lorabench.training.preflight.model_source import ModelNotFound, ModelSource, source_of, unusable
 from lorabench.training.preflight.patterns import patterns_problem
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def meta_model(config: PretrainedConfig, lora: LoraConfig | None) -> MetaModel:
 def described(config: RunConfig) -> MetaModel | None:
     """Return the model that a run would train; None without a base model, which `model_findings` says."""
     try:
-        source = source_of(config)
+        source = buildable(config)
     except ModelNotFound:
         return None
     try:
@@ -87,6 +88,52 @@ def described(config: RunConfig) -> MetaModel | None:
     except ConfigError as error:
         return _unasked(meta_model(source.config, None), error.message)
     return meta_model(source.config, lora)
+
+
+def buildable(config: RunConfig) -> ModelSource:
+    """Find the base model of a run, and see that it can be built of its config.json.
+
+    Raises:
+        ModelNotFound: as `source_of`; or transformers cannot build it, with what it said.
+    """
+    source = source_of(config)
+    try:
+        meta_model(source.config, None)
+    except Exception as error:
+        raise unusable(source.name, error) from error
+    return source
+
+
+def model_findings(config: RunConfig) -> list[Finding]:
+    """Say which base model was found and where, or why not."""
+    try:
+        source = buildable(config)
+    except ModelNotFound as error:
+        return [Finding("model", "error", error.message, error.hint)]
+    where = {"folder": "in its folder", "cache": "in the Hugging Face cache", "hub": "on the hub"}[
+        source.place
+    ]
+    architecture = (source.config.architectures or [type(source.config).__name__])[0]
+    layers = getattr(source.config.get_text_config(), "num_hidden_layers", None)
+    depth = f", {layers} layers" if layers else ""
+    return [Finding("model", "ok", f"{visible(source.name)} {where}: {visible(architecture)}{depth}.")]
+
+
+def own_modules(config: RunConfig) -> list[str]:
+    """List the modules of a model that a training is about to load, by code of its own where that is trusted.
+
+    Raises:
+        Exception: whatever such code raises.
+    """
+    from transformers import AutoConfig
+
+    trust = bool(config.get("trust_remote_code"))
+    told = AutoConfig.from_pretrained(
+        config.get("model_name_or_path"),
+        revision=config.get("model_revision"),
+        trust_remote_code=trust,
+    )
+    return [name for name, _ in base_model(told, trust=trust).named_modules()]
 
 
 def _unasked(model: MetaModel, problem: str) -> MetaModel:
@@ -150,8 +197,11 @@ def _built(_config: str, _lora: str | None, held: _Held) -> MetaModel:
     )
 
 
-def base_model(config: PretrainedConfig, dtype: Any = None) -> PreTrainedModel:
-    """Build the model on the meta device, of the class that TRL would load (`config.architectures`)."""
+def base_model(config: PretrainedConfig, dtype: Any = None, *, trust: bool = False) -> PreTrainedModel:
+    """Build the model on the meta device, of the class that TRL would load (`config.architectures`).
+
+    `trust` lets code that comes with the model run.
+    """
     import torch
     import transformers
 
@@ -164,7 +214,7 @@ def base_model(config: PretrainedConfig, dtype: Any = None) -> PreTrainedModel:
         if hasattr(architecture, "_from_config"):
             model: PreTrainedModel = architecture._from_config(config, dtype=dtype)
         else:
-            model = architecture.from_config(config, dtype=dtype, trust_remote_code=False)
+            model = architecture.from_config(config, dtype=dtype, trust_remote_code=trust)
     return model
 
 

@@ -15,7 +15,6 @@ from lorabench.errors import LorabenchError
 from lorabench.files import at_home, is_file, is_folder, is_there, read_plain
 from lorabench.json_text import parse_json
 from lorabench.text import visible
-from lorabench.training.preflight.finding import Finding
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -69,21 +68,6 @@ def source_of(config: RunConfig) -> ModelSource:
             "model_name_or_path is not set: there is no base model.", "Name a folder, or a model on the hub."
         )
     return find_model(str(name), str(config.get("model_revision")))
-
-
-def model_findings(config: RunConfig) -> list[Finding]:
-    """Say which base model was found and where, or why not."""
-    try:
-        source = source_of(config)
-    except ModelNotFound as error:
-        return [Finding("model", "error", error.message, error.hint)]
-    where = {"folder": "in its folder", "cache": "in the Hugging Face cache", "hub": "on the hub"}[
-        source.place
-    ]
-    architecture = (source.config.architectures or [type(source.config).__name__])[0]
-    layers = getattr(source.config.get_text_config(), "num_hidden_layers", None)
-    depth = f", {layers} layers" if layers else ""
-    return [Finding("model", "ok", f"{visible(source.name)} {where}: {visible(architecture)}{depth}.")]
 
 
 def _locate(name: str, revision: str) -> tuple[Literal["folder", "cache", "hub"], Path]:
@@ -153,14 +137,15 @@ def _read_config(name: str, folder: Path) -> PretrainedConfig:
             )
         raise ModelNotFound(f"{visible(name)} has no config.json.", "Is it a model in transformers' format?")
     try:
-        _check_size(parse_json(read_plain(folder / "config.json", _LARGEST)))
+        told = parse_json(read_plain(folder / "config.json", _LARGEST))
+        _check_size(told)
+        _check_architectures(mapping(told).get("architectures"))
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+    except Exception as error:
+        # transformers 5 checks few of the values, and computes with the others: anything may be raised.
         if "trust_remote_code" in str(error):
             raise own_code(name) from error
-        raise ModelNotFound(
-            f"The config.json of {visible(name)} cannot be used: {_first_line(error)}"
-        ) from error
+        raise unusable(name, error) from error
     return cast("PretrainedConfig", config)
 
 
@@ -170,6 +155,19 @@ def _check_size(config: object) -> None:
         if isinstance(value, int) and value > _MOST and ("layers" in field or "experts" in field):
             raise ValueError(f"{visible(field)} is more than {_MOST:,}")
         _check_size(value)
+
+
+def _check_architectures(names: object) -> None:
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError("architectures has to be a list of class names")
+
+
+def unusable(name: str, error: Exception) -> ModelNotFound:
+    """Say that transformers can make no model of a config.json, and why."""
+    why = _first_line(error)
+    if not isinstance(error, OSError | ValueError | RuntimeError):
+        why = f"{type(error).__name__}: {why}"
+    return ModelNotFound(f"The config.json of {visible(name)} cannot be used: {why}")
 
 
 def own_code(name: str) -> ModelNotFound:

@@ -6,15 +6,20 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lorabench.adapters.config import mapping
-from lorabench.adapters.patterns import Expression, why_not
+from lorabench.adapters.patterns import Expression, unknowable, why_not
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
 
 def patterns_problem(lora: LoraConfig, modules: Sequence[str]) -> str:
-    """Say which expression cannot be matched with these modules within a second; "" where all can."""
+    """Say which expression cannot be matched with these modules within seconds; "" where all can."""
     return why_not(list(_expressions(lora)), modules)
+
+
+def unlisted_problem(lora: LoraConfig) -> str:
+    """Say which expression is not to be tried on a model whose modules cannot be listed; "" where none is."""
+    return unknowable(list(_expressions(lora)))
 
 
 def _expressions(lora: LoraConfig) -> Iterator[Expression]:

@@ -19,8 +19,7 @@ from lorabench.training.preflight.finding import Finding, Mend
 from lorabench.training.preflight.mask import mask_findings
 from lorabench.training.preflight.measure import measure
 from lorabench.training.preflight.memory import memory_findings
-from lorabench.training.preflight.meta_model import described
-from lorabench.training.preflight.model_source import model_findings
+from lorabench.training.preflight.meta_model import described, model_findings
 from lorabench.training.preflight.precision import precision_findings
 from lorabench.training.preflight.resume import resume_findings
 from lorabench.training.preflight.serving import serving_findings

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.errors import LorabenchError
 from lorabench.text import visible
-from lorabench.training.preflight.meta_model import described
+from lorabench.training.preflight.meta_model import described, own_modules
+from lorabench.training.preflight.patterns import patterns_problem, unlisted_problem
 from lorabench.training.trainer.hardware import Hardware, device_arguments, find_hardware
 
 if TYPE_CHECKING:
@@ -110,12 +111,27 @@ def build(
 
 
 def _refuse_endless_patterns(config: RunConfig) -> None:
-    try:
-        model = described(config)
-    except Exception:  # noqa: BLE001  a model that cannot be built without weights may well be trained
+    """Refuse expressions that PEFT would try for years on this model, or on one with code of its own.
+
+    Raises:
+        BuildError: names the expression.
+    """
+    model = described(config)
+    if model is not None:
+        if not model.asked:
+            raise BuildError(model.problem)
         return
-    if model is not None and not model.asked:
-        raise BuildError(model.problem)
+    lora = config.peft_config()
+    if lora is None:
+        return
+    try:
+        modules = own_modules(config)
+    except Exception:  # noqa: BLE001  code of its own can raise anything; loading the model says what
+        problem = unlisted_problem(lora)
+    else:
+        problem = patterns_problem(lora, modules)
+    if problem:
+        raise BuildError(problem)
 
 
 def train_in_float32(model: Any) -> None:

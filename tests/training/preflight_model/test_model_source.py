@@ -14,7 +14,8 @@ from transformers import AutoConfig
 
 from lorabench.training.preflight.coverage import coverage_findings
 from lorabench.training.preflight.memory import memory_findings
-from lorabench.training.preflight.model_source import ModelNotFound, find_model, model_findings
+from lorabench.training.preflight.meta_model import model_findings
+from lorabench.training.preflight.model_source import ModelNotFound, find_model
 from lorabench.training.preflight.run import preflight
 from lorabench.training.preflight.trainable import trainable_findings
 from tests.training.preflight_model.architectures import QWEN_2_5_05B, model_folder
@@ -127,3 +128,28 @@ def test_a_model_of_absurd_size_is_not_built(configure: Configure, field: str, v
     (found,) = model_findings(configure(QWEN_2_5_05B | {field: value}))
     assert found.level == "error"
     assert f"cannot be used: {field} is " in found.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_hidden_layers", "x"),
+        ("num_attention_heads", 0),
+        ("dtype", "nope"),
+        ("hidden_act", "unheard-of"),
+        ("rope_parameters", "x"),
+        ("architectures", [3]),
+        ("architectures", "LlamaForCausalLM"),
+        ("vocab_size", -5),
+        ("hidden_size", None),
+    ],
+)
+def test_a_bad_field_is_said_of_the_model_and_no_check_fails_for_it(
+    configure: Configure, samples: Path, tmp_path: Path, field: str, value: object
+) -> None:
+    told = json.loads((samples / "demo-model" / "config.json").read_text()) | {field: value}
+    found = list(preflight(configure(model_folder(tmp_path / "bad", told)), advice=True))
+    (model,) = [finding for finding in found if finding.check == "model"]
+    assert model.level == "error"
+    assert model.message.startswith(f"The config.json of {tmp_path / 'bad'} cannot be used: ")
+    assert not [finding for finding in found if "This check failed" in finding.message]
