@@ -27,6 +27,7 @@ class Painting(Widget):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._strips: list[Strip] = []
+        self._measured = 0  # lines when Textual last asked how high they are
 
     def paint(self, lines: Sequence[Text]) -> None:
         """Show these lines, from the top; a line that is too long ends in …, and is cut."""
@@ -40,7 +41,8 @@ class Painting(Widget):
         kept, self._strips = self._strips, strips
         pairs = zip_longest(strips, kept, fillvalue=Strip([]))
         changed = {y: _reach(new, old) for y, (new, old) in enumerate(pairs) if new != old and y < height}
-        if len(strips) != len(kept) and self.styles.is_auto_height:
+        # Not against the lines before: Textual forgets a request that a layout has overtaken.
+        if len(strips) != self._measured and self.styles.is_auto_height:
             self.refresh(layout=True)
         elif changed:
             self.refresh(*(Region(0, y, min(reach, width), 1) for y, reach in changed.items()))
@@ -50,7 +52,8 @@ class Painting(Widget):
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as are painted, where the height is auto."""
-        return len(self._strips)
+        self._measured = len(self._strips)
+        return self._measured
 
     def render_line(self, y: int) -> Strip:
         """Return a painted line, blank where nothing is painted."""
