@@ -90,10 +90,14 @@ class Events:
 
     def failed_elsewhere(self) -> bool:
         """Say whether another process of this run has failed: what that one said is the cause."""
-        with self._path.open("rb") as file:
-            file.seek(-min(_END_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            events = filter(None, map(parse_event, file.read().split(b"\n")))
-            return any(event["kind"] == "failed" and event["time"] >= self._began for event in events)
+        try:
+            with self._path.open("rb") as file:
+                file.seek(-min(_END_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+                lines = file.read().split(b"\n")
+        except OSError:
+            return False  # nobody reads there that one has
+        events = filter(None, map(parse_event, lines))
+        return any(event["kind"] == "failed" and event["time"] >= self._began for event in events)
 
     def warn(self, text: str, source: str = "lorabench") -> None:
         """Append a warning."""

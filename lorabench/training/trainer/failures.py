@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,9 +89,8 @@ def failure_of(error: BaseException, config: RunConfig) -> Failure:
 
 def out_of_memory(error: BaseException) -> bool:
     """Say whether a device's or the machine's memory ran out."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")  # not imported here: it may be what cannot be
+    if isinstance(error, MemoryError | getattr(torch, "OutOfMemoryError", MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(
         told in str(error) for told in ("DefaultCPUAllocator: can't allocate", "out of memory")
@@ -131,7 +131,10 @@ def _how_to_save_memory(config: RunConfig) -> str:
     """Return the changes that would save most, with how much, by the preflight's estimate."""
     from lorabench.training.preflight.memory import memory_findings
 
-    findings = memory_findings(config)
+    try:
+        findings = memory_findings(config)
+    except Exception:  # noqa: BLE001  no estimate, which the preflight has said: the failure is still to be told
+        findings = []
     lines = findings[0].detail.splitlines() if findings else []
     savings = [line for line in lines if " would save " in line][:3]
     return "; ".join(savings) + "." if savings else "Lower per_device_train_batch_size or max_length."

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lorabench.errors import LorabenchError
+from lorabench.files import is_folder
 from lorabench.runs.reserve import RESERVE
 from lorabench.text import visible
-from lorabench.training.trainer.ranks import world_size
+from lorabench.training.trainer.ranks import is_first, world_size
 
 if TYPE_CHECKING:
     from lorabench.training.trainer.watched import WatchedTrainer
 
-Save = Callable[[str], Any]
 DRAFT = ".saving"
+
+
+class NothingSaved(LorabenchError):
+    """An adapter that lies in shards, which the Trainer leaves where they are."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No adapter was saved at the end: FSDP with SHARDED_STATE_DICT leaves it in shards.",
+            "Train with fsdp_state_dict_type: FULL_STATE_DICT in accelerate's configuration. "
+            "What checkpoints were saved hold the shards.",
+        )
 
 
 def save_final(trainer: WatchedTrainer, folder: Path) -> None:
@@ -26,6 +41,7 @@ def save_final(trainer: WatchedTrainer, folder: Path) -> None:
     What an earlier attempt has saved there stays whole until the new files are: they are written beside it.
 
     Raises:
+        NothingSaved: The libraries saved nothing.
         OSError, …: whatever the libraries raise where it cannot be written.
     """
     draft = folder / DRAFT
@@ -33,6 +49,8 @@ def save_final(trainer: WatchedTrainer, folder: Path) -> None:
         trainer.save_model(str(draft), _internal_call=True)  # else it would push what is not in place yet
         trainer.accelerator.wait_for_everyone()
         if trainer.is_world_process_zero():
+            if not is_folder(draft):
+                raise NothingSaved
             _move(draft, folder)
     finally:
         if trainer.is_world_process_zero():
@@ -50,23 +68,23 @@ def _move(draft: Path, folder: Path) -> None:
 def rescue(trainer: WatchedTrainer, folder: Path) -> Path | None:
     """Save the adapter of a run that ends before its time: beside its checkpoints, or else elsewhere.
 
-    Returns its folder; None where no step was taken, several processes hold it, or it fits nowhere.
+    Returns its folder; None where no step was taken, this process does not hold all of it or is not the one
+    that writes, or it fits nowhere.
     """
     step = trainer.state.global_step
-    if not step or world_size() > 1:
+    if not step or not _holds_all(trainer):
         return None
-    save: Save = trainer.accelerator.unwrap_model(trainer.model).save_pretrained
     for place in _places(folder, f"adapter-at-step-{step}"):
         draft = place.with_name(f".{place.name}.part")
         try:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-            save(str(draft))
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(draft))
             if shutil.disk_usage(draft).free < RESERVE:
                 continue  # the room for telling of it counts more
             draft.rename(place)
         except Exception as error:  # noqa: BLE001  a run that fails must not fail to say so
-            traceback.print_exception(error)
+            print_trace(error)
         else:
             return place
         finally:
@@ -74,11 +92,30 @@ def rescue(trainer: WatchedTrainer, folder: Path) -> Path | None:
     return None
 
 
+def _holds_all(trainer: WatchedTrainer) -> bool:
+    """Say whether this process is to save, and can without the others: under DDP each holds all weights."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    return world_size() == 1 or (is_first() and isinstance(trainer.model_wrapped, DistributedDataParallel))
+
+
 def _places(folder: Path, name: str) -> Iterator[Path]:
-    yield folder / name
+    """Yield where to save, each when what went before has failed."""
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    yield next(place for place in map(folder.joinpath, names) if not os.path.lexists(place))
     try:
-        yield Path(tempfile.mkdtemp(prefix=f"lorabench-{folder.name}-")) / name
+        temporary = Path(tempfile.mkdtemp(prefix=f"lorabench-{folder.name}-"))
     except OSError as error:
+        print_trace(error)
+        return
+    yield temporary / name
+    with suppress(OSError):
+        temporary.rmdir()
+
+
+def print_trace(error: BaseException) -> None:
+    """Print an error's traceback, where that can be printed: the log may be on the disk that is full."""
+    with suppress(OSError):
         traceback.print_exception(error)
 
 

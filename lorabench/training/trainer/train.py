@@ -6,7 +6,6 @@ import contextlib
 import os
 import threading
 import time
-import traceback
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from lorabench.training.trainer.events import Events
 from lorabench.training.trainer.libraries import import_libraries
 from lorabench.training.trainer.overhear import overheard
 from lorabench.training.trainer.ranks import is_first, without_ranks, world_size
+from lorabench.training.trainer.saving import print_trace, rescue, save_final, where_rescued
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -190,7 +190,6 @@ class _Run:
         from lorabench.training.trainer.callback import NothingLeft, RunCallback
         from lorabench.training.trainer.hardware import gpus_of
         from lorabench.training.trainer.meters import MetersThread
-        from lorabench.training.trainer.saving import save_final
         from lorabench.training.trainer.start import prepare_folder, started_fields
 
         began = time.monotonic()
@@ -221,10 +220,10 @@ class _Run:
         """Push to the hub and end the trackers; the adapter is saved, and no network takes that back."""
         try:
             if trainer.args.push_to_hub:
-                trainer.push_to_hub(dataset_name=self._config.get("dataset_name"))
+                trainer.publish(self._config.get("dataset_name"))
             trainer.end()  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001
-            traceback.print_exception(error)
+            print_trace(error)
             self._events.warn(f"The adapter is saved, but {type(error).__name__}: {visible(error)}")
 
     def _done(self, callback: RunCallback, step: int, seconds: float) -> Outcome:
@@ -237,21 +236,20 @@ class _Run:
 
     def _failed(self, error: BaseException) -> Outcome:
         from lorabench.training.trainer.failures import LEARNT_NOTHING, failure_of, make_room
-        from lorabench.training.trainer.saving import rescue, where_rescued
 
         reason, told, hint = failure_of(error, self._config)
         step, saved = self._trainer.state.global_step if self._trainer is not None else None, None
-        with contextlib.suppress(OSError):  # output.log and the events may be on the disk that is full
-            if reason == "disk full" and step is not None and is_first():
+        if reason == "disk full" and step is not None and is_first():
+            with contextlib.suppress(OSError):
                 make_room(self._folder, step)
-            alike = reason in LEARNT_NOTHING  # every process knows, and the first one tells
-            if self._trainer is not None and not alike:
-                saved = rescue(self._trainer, self._folder)
-                told += where_rescued(saved, step)
-            if not self._events.failed_elsewhere() and (is_first() or not alike):
-                path = None if saved is None else str(saved)
-                self._events.write("failed", reason=reason, error=told, hint=hint, step=step, path=path)
-            traceback.print_exception(error)
+        alike = reason in LEARNT_NOTHING  # every process knows, and the first one tells
+        if self._trainer is not None and not alike:
+            saved = rescue(self._trainer, self._folder)
+            told += where_rescued(saved, step)
+        if not self._events.failed_elsewhere() and (is_first() or not alike):
+            path = None if saved is None else str(saved)
+            self._events.write("failed", reason=reason, error=told, hint=hint, step=step, path=path)
+        print_trace(error)
         return Outcome("failed", reason, told, hint, path=saved, step=step)
 
 

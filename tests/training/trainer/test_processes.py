@@ -221,3 +221,4 @@ def test_what_broke_one_process_is_told_and_not_what_that_did_to_the_other(tmp_p
     assert two(path, children.break_at_step, (2,)) == [1, 1]
     (failed,) = of_kind(events_of(run), "failed")
     assert failed["error"] == "RuntimeError: this process broke"
+    assert adapter_bytes(run / "adapter-at-step-2")  # the first process's, which holds as much
