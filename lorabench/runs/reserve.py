@@ -24,12 +24,15 @@ def check_room(folder: Path) -> None:
 
 
 class Reserve:
-    """A file of zeros in the run's folder that is given up where the disk is full."""
+    """A file in the run's folder that is given up where the disk is full.
+
+    Its bytes are random: a file system that compresses keeps next to no room for zeros.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / RESERVE_FILE
         with contextlib.suppress(OSError):  # no room by now: what there is of it may do
-            self._path.write_bytes(bytes(RESERVE))
+            self._path.write_bytes(os.urandom(RESERVE))
 
     def give_up(self) -> None:
         """Give the room back."""
