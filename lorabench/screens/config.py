@@ -37,7 +37,8 @@ class ConfigScreen(FileScreen):
     mode = "config"
     HELP = """
 First the configuration, in TRL's own names; an empty field stands for its default, shown dim. Beside it, or
-below where the terminal is narrow, the preflight: what would happen if this ran. It follows as you type.
+below where the terminal is narrow, the preflight: what would happen if this ran. It follows as you type;
+a path or a name on the hub when you leave its line.
 
 - `✔` is as it should be, `▲` a warning, `✘` an error that would stop the run, `·` advice; `…` is still to be
   computed, and an old line is dim until it is known anew.
@@ -109,7 +110,9 @@ which of the two to keep.
     def begin(self) -> None:
         """Show the file that the application has opened."""
         self.file = self.workbench.config_file
-        self.query_one(FindingList).forget()
+        findings = self.query_one(FindingList)
+        findings.forget()
+        findings.begin(["config"])  # the first of the checks; the child may have to start
         self.conflict, self.part = False, ""
         self.query_one(FilterLine).action_clear()
         self.build()
@@ -129,16 +132,6 @@ which of the two to keep.
         """Ask for the preflight of the text as it is now."""
         send = self.client.ask if at_once else self.client.ask_soon
         send("preflight", text=self.config.text, path=str(self.config.path), advice=True)
-
-    @on(FieldForm.Changed)
-    def take_value(self, event: FieldForm.Changed) -> None:
-        """Write what was typed into the file's text."""
-        try:
-            self.config.set_field(event.name, event.text)
-        except LorabenchError as error:
-            self.notify(str(error), severity="error", markup=False)
-        self.show_file()
-        self.ask()
 
     @on(TextArea.Changed)
     def take_text(self, event: TextArea.Changed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual import on
 from textual.content import Content
 from textual.widgets import ContentSwitcher, TextArea
 
@@ -14,6 +15,10 @@ from lorabench.widgets.field_form import FieldForm
 from lorabench.widgets.finding_list import FindingList
 
 LOOK_SECONDS = 1.0
+# What is typed half is another place, and to look there may take long.
+PLACES = frozenset(
+    {"dataset_name", "model_name_or_path", "chat_template_path", "output_dir", "resume_from_checkpoint"}
+)
 
 
 class FileScreen(WorkScreen):
@@ -50,6 +55,23 @@ class FileScreen(WorkScreen):
         name = visible(f"{file.path.parent.name}/{file.path.name}")
         self._title(name, saved if file.changed else "saved")
         self.show_explanation()
+
+    @on(FieldForm.Changed)
+    def take_value(self, event: FieldForm.Changed) -> None:
+        """Write what was typed into the file's text."""
+        try:
+            self.config.set_field(event.name, event.text)
+        except LorabenchError as error:
+            self.notify(str(error), severity="error", markup=False)
+        self.show_file()
+        if event.name not in PLACES or not self.query_one(FieldForm).editing:
+            self.ask()
+
+    @on(FieldForm.Left)
+    def take_place(self, event: FieldForm.Left) -> None:
+        """Ask about a place that has been typed to its end."""
+        if event.name in PLACES:
+            self.ask()
 
     def show_text(self) -> None:
         """Show a text that was not typed here, and ask for its preflight."""

@@ -53,6 +53,12 @@ class FieldForm(VerticalScroll, can_focus=True, inherit_bindings=False):
         name: str
         text: str
 
+    @dataclass
+    class Left(Message):
+        """The editing of this field has ended, with another value than before."""
+
+        name: str
+
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self.lines = FieldLines()
@@ -191,6 +197,8 @@ class FieldForm(VerticalScroll, can_focus=True, inherit_bindings=False):
         self.lines.mark(self.has_focus)
         if not self.line.value.strip() and self.lines.value(self.edited):
             self._say(self.edited, "")
+        if self.line.value != self.before:
+            self.post_message(self.Left(self.edited))
 
     @on(FieldLines.Clicked)
     def edit_clicked(self, event: FieldLines.Clicked) -> None:

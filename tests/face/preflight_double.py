@@ -1,7 +1,8 @@
 """A preflight's process that needs no torch: it answers by the protocol, with findings that tests know.
 
 What it finds hangs on the text that it is asked about, so that tests see an edit arrive:
-`lora_r: 7` has a mend, `crash` ends the process, `wait` leaves the checks open.
+`lora_r: 7` has a mend, `crash` ends the process, `wait` leaves the checks open, `stuck` never
+comes out of the first one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import sys
+import threading
 from typing import Any
 
 CHECKS = ["config", "coverage", "trainable", "data", "memory"]
@@ -85,6 +87,8 @@ def main() -> None:
             answer(number, kind="begun", checks=CHECKS)
             for check in CHECKS:
                 answer(number, kind="checking", check=check)
+                if "stuck" in text:
+                    threading.Event().wait()
                 if "wait" in text and check == "data":
                     break
                 for found in findings(text):

@@ -497,3 +497,48 @@ async def test_the_precision_is_shown_as_bf16_and_fp16_make_it(app: LorabenchApp
         await until(pilot, lambda: value(app, "precision") == "")
         assert app.config_file is not None
         assert app.config_file.text == ""
+
+
+async def test_a_check_that_nobody_wants_any_more_is_given_up(
+    app: LorabenchApp, run_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight_client, "PATIENCE", 0.1)
+    stuck = run_yaml.parent.parent / "stuck-run" / "run.yaml"
+    stuck.parent.mkdir()
+    stuck.write_text("dataset_name: stuck\n")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, BenchScreen) and app.screen.begun)
+        app.open_config(stuck)
+        await until(pilot, lambda: opened(app) and len(findings(app).waiting) == 5)
+        assert isinstance(app.screen, ConfigScreen)
+        client = app.screen.client
+        first = client.process
+        assert first is not None
+        await pilot.press("1")
+        app.open_config(run_yaml)
+        await until(pilot, lambda: opened(app) and value(app, "lora_r") == "7")
+        await computed(pilot)
+        assert client.process is not None
+        assert first.returncode is not None
+        assert "has crashed" not in text_of(app)
+
+
+async def test_a_place_is_asked_about_when_it_is_typed_to_its_end(
+    app: LorabenchApp, run_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        preflight_client.PreflightClient, "ask_soon", lambda _, ask, **fields: asked.append(fields["text"])
+    )
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_config(pilot, run_yaml)
+        form(app).go_to("dataset_name")
+        await pilot.press("enter", *"/data")
+        await until(pilot, lambda: "dataset_name: /data" in app.screen.config.text)
+        assert asked == []
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(asked))
+        assert all("dataset_name: /data\n" in text for text in asked)
+        asked.clear()
+        await edit(pilot, "lora_r", "8")
+        await until(pilot, lambda: any("lora_r: 8" in text for text in asked))
