@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabench.errors import LorabenchError
-from lorabench.files import is_file
+from lorabench.files import is_file, is_folder, real
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.finding import Mend
@@ -24,6 +25,9 @@ FORMATS = {
     ".arrow": "arrow",
 }
 """What `datasets` calls the reader of each file that one gives by name."""
+
+MOST_ENTRIES = 20_000
+"""In a folder of data. `datasets` walks it once for each pattern of file names: half a minute for so many."""
 
 
 class DataError(LorabenchError):
@@ -145,6 +149,8 @@ def _builder(path: str, name: str | None, data_dir: str | None = None, data_file
     _refuse_a_file(path)
     if path == "pandas":
         raise DataError("pandas reads pickles, which run code on loading.", "Write the rows as parquet.")
+    if not data_files:
+        _refuse_a_tree(path, data_dir)
     from datasets import load_dataset_builder
 
     if is_file(Path(path) / "state.json"):
@@ -177,9 +183,26 @@ def _refuse_a_file(path: str) -> None:
     )
     raise DataError(
         f"{visible(path)} is a file; TRL's dataset_name takes a folder.",
-        f"Write datasets: [{{path: {reader or 'json'}, data_files: {visible(path)}}}], or name its folder.",
+        f"A single file goes under datasets: [{{path: {reader or 'json'}, data_files: {visible(path)}}}]; "
+        "or name its folder.",
         mend or None,
     )
+
+
+def _refuse_a_tree(path: str, data_dir: str | None) -> None:
+    """Say before `datasets` walks a folder for minutes that it is not one of data files."""
+    folder = Path(path, data_dir or "")
+    if not is_folder(folder):
+        return
+    hint = "Name the folder that holds the data files, and nothing else."
+    if real(folder).parent == real(folder):
+        raise DataError(f"{visible(folder)} is the root of a file system, not a folder of data files.", hint)
+    entries = 0
+    for _, folders, files in os.walk(folder):
+        entries += len(folders) + len(files)
+        if entries > MOST_ENTRIES:
+            much = f"more than {MOST_ENTRIES:,} files and folders, too many to look at"
+            raise DataError(f"{visible(folder)} holds {much}.", hint)
 
 
 def _not_here(path: str) -> DataError:

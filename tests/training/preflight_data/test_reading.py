@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lorabench.training.config.run_config import RunConfig
+from lorabench.training.preflight import data_sources
 from lorabench.training.preflight.data_rows import rows_of
 from lorabench.training.preflight.data_scan import scan_rows
 from lorabench.training.preflight.data_sources import DataError, evaluation_source, train_sources
@@ -203,6 +204,27 @@ def test_a_dataset_in_the_hugging_face_cache_is_read_without_the_network(
 def test_an_empty_folder_and_no_data_at_all_are_sentences(tmp_path: Path) -> None:
     assert "doesn't contain any data files" in refusal(dataset_name=str(tmp_path)).message
     assert refusal().message == "No data: neither dataset_name nor datasets is set."
+
+
+@pytest.mark.parametrize("root", ["/", "//", "/.", "/usr/.."])
+def test_the_root_of_a_file_system_is_no_folder_of_data(root: str) -> None:
+    assert refusal(dataset_name=root).message.endswith(
+        "is the root of a file system, not a folder of data files."
+    )
+
+
+def test_a_folder_of_very_many_files_is_refused_before_it_is_walked_for_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_sources, "MOST_ENTRIES", 30)
+    write_jsonl(tmp_path / "data", ROWS)
+    assert read(dataset_name=str(tmp_path)) == ROWS
+    for number in range(5):
+        for inner in range(6):
+            (tmp_path / f"{number}" / f"{inner}").mkdir(parents=True)
+    error = refusal(dataset_name=str(tmp_path))
+    assert error.message == f"{tmp_path} holds more than 30 files and folders, too many to look at."
+    assert read(datasets=[{"path": str(tmp_path), "data_dir": "data"}]) == ROWS
 
 
 def test_a_missing_split_is_named_with_those_that_there_are(tmp_path: Path) -> None:
