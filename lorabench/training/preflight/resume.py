@@ -26,6 +26,12 @@ CHECK = "resume"
 _PICKLED = re.compile(r"(optimizer|scheduler|scaler|rng_state(_\d+)?)\.(pt|pth|bin)")
 
 
+_ANEW = (
+    "A run that starts anew moves what is there to a folder earlier-N; nothing is lost. "
+    "`trl sft` starts anew without asking, and writes over it."
+)
+
+
 def wanted_checkpoint(config: RunConfig) -> Path | bool:
     """Return what the file wants to go on from: a checkpoint, True for the newest whole one, or False."""
     wanted = config.values.get("resume_from_checkpoint")
@@ -47,17 +53,22 @@ def resume_findings(config: RunConfig) -> list[Finding]:
 
 def _anew(config: RunConfig) -> list[Finding]:
     newest, torn = newest_whole(config.folder)
-    last = torn[0] if torn else newest
-    if last is not None:
-        differing = _differences(config, (newest or last).path, "warning")
-        mend = None
-        if newest is not None and not differing:
-            mend = Mend(f"go on from {newest.path.name}", {"resume_from_checkpoint": str(newest.path)})
+    if newest is not None:
+        differing = _differences(config, newest.path, "warning")
+        name = visible(newest.path.name)
+        mend = Mend(f"go on from {name}", {"resume_from_checkpoint": str(newest.path)})
         message = (
-            f"The output folder already holds {visible(last.path.name)}: this run starts anew, and moves it "
-            "to a folder earlier-N"
+            f"The output folder already holds {name}: on the screen `t` asks whether to go on from it, "
+            "`lorabench train` wants --resume or --anew"
         )
-        return [Finding(CHECK, "warning", message, mend=mend), *differing]
+        detail = "\n".join([*map(_passed_over, torn), _ANEW])
+        return [Finding(CHECK, "warning", message, detail, None if differing else mend), *differing]
+    if torn:
+        message = (
+            f"The output folder already holds {visible(torn[0].path.name)}, from which no run can go on "
+            f"({torn[0].torn}): a run starts anew, `lorabench train` with --anew"
+        )
+        return [Finding(CHECK, "warning", message, _ANEW), *_differences(config, torn[0].path, "warning")]
     if is_file(config.folder / "adapter_config.json"):
         message = "The output folder already holds an adapter, which this run moves to a folder earlier-N"
         return [Finding(CHECK, "warning", message), *_differences(config, config.folder, "warning")]

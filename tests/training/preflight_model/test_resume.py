@@ -67,10 +67,26 @@ def test_a_folder_with_checkpoints_is_told_and_the_mend_goes_on_from_the_newest(
     config = again()
     (found,) = resume_findings(config)
     assert found.level == "warning"
-    assert found.message.startswith("The output folder already holds checkpoint-4")
+    assert found.message == (
+        "The output folder already holds checkpoint-4: on the screen `t` asks whether to go on from it, "
+        "`lorabench train` wants --resume or --anew"
+    )
+    assert "earlier-N" in found.detail
     assert found.mend is not None
     config.apply(found.mend.changes)
     assert [finding.message for finding in resume_findings(config)] == ["Goes on from checkpoint-4."]
+
+
+def test_of_a_torn_checkpoint_without_a_whole_one_it_is_said_that_no_run_goes_on(again: Any) -> None:
+    config = again()
+    (config.folder / "checkpoint-4" / "optimizer.pt").unlink()
+    (older,) = resume_findings(config)
+    assert "already holds checkpoint-2: on the screen `t` asks" in older.message
+    assert older.detail.startswith("checkpoint-4 is passed over: no optimizer.pt")
+    (config.folder / "checkpoint-2" / "optimizer.pt").unlink()
+    (torn,) = resume_findings(config)
+    assert "holds checkpoint-4, from which no run can go on (no optimizer.pt" in torn.message
+    assert torn.mend is None
 
 
 def test_the_same_configuration_goes_on(again: Any) -> None:
