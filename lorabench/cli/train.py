@@ -151,9 +151,13 @@ def tell_end(folder: Path, record: RunRecord, shown: Display, status: int | None
 
 def _failed(record: RunRecord, shown: Display) -> int:
     by_preflight = record.reason == "preflight"
-    for finding in record.findings if by_preflight else []:
+    findings = record.findings if by_preflight else []
+    for finding in findings:
         shown.line(f"{finding.get('level')}: {finding.get('check')}: {visible(finding.get('message', ''))}")
-    for text, style in ((record.error or record.reason, "bold red"), (record.hint, "")):
+        for line in str(finding.get("detail") or "").splitlines():
+            shown.line(f"  {visible(line)}")
+    # Where there are findings, the error and its hint are the first of them again.
+    for text, style in () if findings else ((record.error or record.reason, "bold red"), (record.hint, "")):
         for line in text.splitlines():
             shown.line(visible(line), style)
     if by_preflight:

@@ -190,7 +190,9 @@ def test_errors_of_the_preflight_are_listed_and_end_with_2(run):
         done = piped(run, *words, manner="refused")
         assert done.returncode == 2
         assert "error: coverage: ␛[2JNothing matches q_projj." in done.stdout
-        assert "Did you mean q_proj?" in done.stdout
+        assert "error: data: No rows.\n  Write some." in done.stdout
+        assert done.stdout.count("Did you mean q_proj?") == done.stdout.count("Nothing matches") == 1
+        assert "more)" not in done.stdout
         assert "--override" in done.stdout
         assert "\x1b" not in done.stdout
 
@@ -237,7 +239,7 @@ def test_what_is_no_run_is_a_sentence(run, lorabench, tmp_path):
 
 def test_help_has_an_example_and_the_statuses(lorabench):
     text = lorabench("train", "--help").stdout
-    assert "lorabench train my-run --num-processes 2" in text
+    assert "lorabench train my-run --anew --num-processes 2" in text
     assert "--resume / --anew" in text
     assert max(map(len, text.splitlines())) <= 80
 

@@ -43,8 +43,10 @@ def train(folder: Path, options: str) -> None:
         events.write("warning", text=f"started with {options}", source="double")
         if manner == "refused":
             finding = {"check": "coverage", "level": "error", "message": "\x1b[2JNothing matches q_projj."}
-            ending = {"reason": "preflight", "error": "Nothing matches.", "hint": "Did you mean q_proj?"}
-            events.write("failed", **ending, findings=[finding])
+            other = {"check": "data", "level": "error", "message": "No rows.", "detail": "Write some."}
+            ending = {"reason": "preflight", "error": f"{finding['message']} (and 1 more)"}
+            finding["detail"] = ending["hint"] = "Did you mean q_proj?"
+            events.write("failed", **ending, findings=[finding, other])
             return
         events.write("started", total_steps=STEPS, trainable=5, total=100, device={"name": "CPU, 2 cores"})
         _step_by_step(folder, events, manner)
