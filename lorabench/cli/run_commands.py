@@ -21,7 +21,11 @@ def new_command(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help="A file, a folder or a hub name.", show_default="demo"),
+        typer.Option(
+            metavar="DATA",
+            help="A folder or a hub name (dataset_name), or a single file (datasets).",
+            show_default="demo",
+        ),
     ] = None,
     fields: Annotated[bool, typer.Option("--fields", help="List the fields that it can have.")] = False,
 ) -> None:

@@ -44,7 +44,11 @@ class NewRunDialog(ModalScreen[Path | None]):
                 placeholder="the demo model; else a folder or a name on the hub", id="model", compact=True
             )
             yield Static("data")
-            yield Input(placeholder="the demo data; else a file, a folder or a name", id="data", compact=True)
+            yield Input(
+                placeholder="the demo data; else a folder, a name on the hub or a single file",
+                id="data",
+                compact=True,
+            )
             yield Static("preset")
             width = max(len(preset.name) for preset in PRESETS)
             yield OptionList(*(two_columns(preset.name, preset.help, width) for preset in PRESETS))

@@ -45,8 +45,8 @@ _MODEL = (
 
 _data: Callable[..., Field] = partial(Field, group="data", form=True)
 _DATA = (
-    _data("dataset_name", _STR, None, "a folder of jsonl, csv or parquet files, or a name on the hub",
-          owner="ScriptArguments", optional=True),
+    _data("dataset_name", _STR, None, "a folder of jsonl, csv or parquet files, or a name on the hub; "
+          "a single file goes under datasets", owner="ScriptArguments", optional=True),
     _data("dataset_config", _STR, None, "the configuration's name, for data that have several",
           owner="ScriptArguments", optional=True),
     _data("dataset_train_split", _STR, "train", "the split to train on", owner="ScriptArguments"),

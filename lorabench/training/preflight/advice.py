@@ -61,7 +61,8 @@ def _targets(config: RunConfig) -> Iterator[Finding]:
         yield Finding(
             CHECK,
             "advice",
-            f"{which} in the attention alone; with all linear modules the same parameters learn more.",
+            f"{which} in the attention alone; LoRA learns better when the MLP's linear layers have it too.",
+            "Even with a smaller rank, so that no more parameters are trained than now. "
             f"Sources: {NO_REGRET}; {QLORA}",
             Mend("target all linear modules", {"lora_target_modules": ["all-linear"]}),
         )
