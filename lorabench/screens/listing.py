@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
-from lorabench.files import is_file, read_plain
+from lorabench.files import read_plain
 from lorabench.json_text import DEEPEST
-from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import RUN_FILE, History, read_history
 from lorabench.runs.scan import find_runs
 from lorabench.text import natural_path
@@ -41,8 +40,8 @@ class Row:
 
     @property
     def recorded(self) -> bool:
-        """Whether a training of its run has been recorded, or goes on."""
-        return self.state == "training" or is_file(self.run / EVENTS_FILE)
+        """Whether a training of its run has been recorded, by whatever tool, or goes on."""
+        return self.history is not None and self.history.state != "configured"
 
     @property
     def rank(self) -> int | None:

@@ -98,12 +98,14 @@ class RowActions(WorkScreen):
         self.workbench.watch_run(run)
 
     async def action_config(self) -> None:
-        """Open the configuration of the run under the cursor, or show the one that is open."""
+        """Open the configuration of the run under the cursor, never another's: one would take it for this."""
         row = self.current_row
-        if row is not None and is_file(row.run / RUN_FILE):
+        if row is None:
+            await self.run_action("app.show('config')")
+        elif is_file(row.run / RUN_FILE):
             self.workbench.open_config(row.run / RUN_FILE)
         else:
-            await self.run_action("app.show('config')")
+            self.notify("There is no run.yaml here to open. Press n for a new run.", severity="warning")
 
     async def action_run(self) -> None:
         """Show the run under the cursor, unless another one is watched by hand."""

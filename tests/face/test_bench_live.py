@@ -164,6 +164,18 @@ async def test_w_shows_how_a_finished_run_trained_and_says_where_none_did(
         assert app.run_folder == outputs / "run[1]"
 
 
+async def test_w_shows_how_a_run_of_another_tool_trained(workbench: Make, samples: Path) -> None:
+    run = samples / "style-checkpoints-r8"
+    app = workbench(run)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert bench_rows(app)[0][1] == "✔ finished"
+        await pilot.press("w")
+        await until(pilot, lambda: app.current_mode == "train")
+        assert app.run_folder == run
+        await until(pilot, lambda: "240" in text_of(app))
+
+
 async def test_the_cursor_stays_on_its_row_when_others_come(workbench: Make, outputs: Path) -> None:
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:

@@ -129,3 +129,17 @@ async def test_from_the_layers_of_a_checkpoint_2_opens_its_run_and_not_the_one_b
         await until(pilot, lambda: "4 of 4 rows" in text_of(app))
         await pilot.press("2")
         await until(pilot, lambda: "fore/run.yaml" in text_of(app))
+
+
+async def test_2_on_an_adapter_without_a_run_opens_no_other_one_s_configuration(
+    workbench: Make, runs: Path
+) -> None:
+    write_adapter(runs / "alone", layers=1)
+    app = workbench(runs)
+    async with app.run_test(size=(120, 36), notifications=True) as pilot:
+        await settled(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: "aft/run.yaml" in text_of(app))
+        await pilot.press("1", "down", "2")
+        await until(pilot, lambda: "There is no run.yaml here to open" in text_of(app))
+        assert app.current_mode == "bench"
