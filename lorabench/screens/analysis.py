@@ -13,6 +13,7 @@ from textual.signal import Signal
 from textual.worker import get_current_worker
 
 from lorabench.errors import LorabenchError
+from lorabench.text import visible
 
 if TYPE_CHECKING:
     from lorabench.adapters.model import Adapter
@@ -32,7 +33,8 @@ TYPING_BATCH_SECONDS = 1.0
 class Analysis:
     """What the screens show: an adapter, the spectra of its layers as they come, its factors on demand.
 
-    `chosen` is the (adapter, name) of the layer that is looked at, in the table and in the pictures.
+    `chosen` is the (adapter, name) of the layer that is looked at, in the table and in the pictures; `whole`
+    says that the pictures are of all layers together, until a layer is chosen or another adapter opened.
 
     The work is done in a thread; what is here changes on the UI thread only, and `changed` is published
     after each change, with the state. Opening another adapter cancels what is under way.
@@ -49,6 +51,7 @@ class Analysis:
         self.spectra: dict[Part, list[LayerSpectrum]] = {"ΔW": [], "A": [], "B": []}
         self.factors_wanted = False
         self.chosen = ("", "")
+        self.whole = False
         self._typed = 0.0
 
     def give_way(self) -> None:
@@ -57,7 +60,7 @@ class Analysis:
 
     def choose(self, spectrum: LayerSpectrum) -> None:
         """Look at this layer."""
-        self.chosen = (spectrum.layer.adapter, spectrum.layer.name)
+        self.chosen, self.whole = (spectrum.layer.adapter, spectrum.layer.name), False
 
     @property
     def position(self) -> int:
@@ -78,6 +81,17 @@ class Analysis:
         return self.state in ("opening", "analysing")
 
     @property
+    def nothing(self) -> str:
+        """Why no adapter can be shown."""
+        if self.busy:
+            return "opening …"
+        if self.error is not None:
+            return (
+                f"{visible(self.name)} could not be opened: {self.error.message} Press 1 and choose another."
+            )
+        return "No adapter is open: press 1 and choose one."
+
+    @property
     def progress(self) -> tuple[int, int]:
         """How many layers have their spectrum, of how many."""
         return len(self.spectra["ΔW"]), len(self.adapter.layers) if self.adapter else 0
@@ -87,7 +101,7 @@ class Analysis:
         self._round += 1
         self._typed = 0.0  # the key that opens it is no reason to wait
         self.path, self.adapter, self.error, self.factors_wanted = path, None, None, False
-        self.chosen = ("", "")
+        self.chosen, self.whole = ("", ""), False
         self.spectra = {"ΔW": [], "A": [], "B": []}
         self._move("opening")
         round_ = self._round

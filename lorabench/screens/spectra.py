@@ -57,7 +57,6 @@ class SpectraScreen(WorkScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.whole = False
         self.picture = 0
         self.title_line = Text()
 
@@ -77,18 +76,15 @@ class SpectraScreen(WorkScreen):
     def show_layer(self, spectrum: LayerSpectrum) -> None:
         """Show the pictures of a layer."""
         self.analysis.choose(spectrum)
-        self.whole = False
         self.show_analysis()
 
     def show_analysis(self) -> None:
         """Write the heading and draw the pictures."""
         if not self.spectra:
             coming = self.analysis.busy
-            self.write_heading(
-                "computing …" if coming else "No adapter is open: press 1 and choose one.", Text()
-            )
+            self.write_heading("computing …" if coming else self.analysis.nothing, Text())
             self.draw([])
-        elif self.whole:
+        elif self.analysis.whole:
             self.show_adapter()
         else:
             self.show_spectrum(self.spectra[self.analysis.position])
@@ -151,7 +147,7 @@ class SpectraScreen(WorkScreen):
 
     def action_adapter(self) -> None:
         """Switch between the adapter and a module."""
-        self.whole = not self.whole
+        self.analysis.whole = not self.analysis.whole
         self.show_analysis()
 
     def action_picture(self) -> None:

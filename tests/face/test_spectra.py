@@ -61,6 +61,15 @@ async def test_a_shows_the_adapter_and_its_histogram_of_alpha(workbench: Make, o
         assert shown.count("by depth") == 2
 
 
+async def test_enter_on_a_layer_shows_it_after_a_has_shown_an_adapter(workbench: Make, outputs: Path) -> None:
+    app = workbench()
+    async with layers_of(app, outputs / "style-r16", (120, 36)) as pilot:
+        await pilot.press("5", "a")
+        await until(pilot, lambda: "16 of 16 layers" in title(app))
+        await pilot.press("4", "down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, SpectraScreen) and title(app).startswith("2/16"))
+
+
 async def test_a_small_terminal_shows_one_picture_and_p_the_next(workbench: Make, outputs: Path) -> None:
     app = workbench()
     async with layers_of(app, outputs / "style-r16", (80, 24)) as pilot:
