@@ -12,6 +12,10 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 from trl.trainer.sft_trainer import SFTTrainer
 
+from lorabench.files import is_there
+
+CARD = "README.md"
+
 
 class PushingTrainer(SFTTrainer):
     """TRL's trainer, which uploads what was saved last, from where it lies, and no more.
@@ -31,7 +35,9 @@ class PushingTrainer(SFTTrainer):
         """Save the adapter and what belongs to it, and note which files those are."""
         super().save_model(output_dir, _internal_call)
         folder = Path(output_dir or str(self.args.output_dir))
-        self._saved = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        if self.is_world_process_zero() and folder.is_dir():
+            # PEFT's card may name a folder of this machine as the base model; `publish` writes another.
+            self._saved = [path.name for path in folder.iterdir() if path.name != CARD]
 
     def publish(self, dataset_name: str | None) -> None:
         """Upload what was saved last, which lies in the output folder by now, with a model card; wait for it.
@@ -44,11 +50,11 @@ class PushingTrainer(SFTTrainer):
             return
         self.create_model_card(
             model_name=self.hub_model_id.split("/")[-1],
-            dataset_name=dataset_name,
+            dataset_name=None if dataset_name and is_there(Path(dataset_name)) else dataset_name,
             tags=getattr(self.model, "model_tags", None),
         )
         self._finish_current_push()
-        only = [*self._saved, "README.md"]
+        only = [*self._saved, CARD]
         self._upload(self.args.output_dir, commit_message="End of training", allow_patterns=only)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:

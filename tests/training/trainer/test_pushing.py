@@ -16,11 +16,10 @@ from huggingface_hub.utils import filter_repo_objects
 
 from lorabench.training.trainer.train import train
 from lorabench.training.trainer.watched import WatchedTrainer
-from tests.training.trainer.runs import adapter_bytes, events_of, run_file, warnings_of
+from tests.training.trainer.runs import SAMPLES, adapter_bytes, events_of, run_file, warnings_of
 
 Uploads = dict[str, dict[str, bytes]]
 ADAPTER = {
-    "README.md",
     "adapter_config.json",
     "adapter_model.safetensors",
     "chat_template.jinja",
@@ -68,13 +67,17 @@ def test_what_was_saved_goes_to_the_hub_and_nothing_else_of_the_run_s_folder(
         "Training in progress, step 2",
         "End of training",
     ]
+    *under_way, final = map(set, uploads.values())
+    assert final == ADAPTER | {"README.md", "training_args.bin"}
+    assert under_way == [final - {"README.md"}] * 2
     for files in uploads.values():
-        assert set(files) == ADAPTER | {"training_args.bin"}
         assert not any(b"hunter2" in content for content in files.values())
     weights = [files["adapter_model.safetensors"] for files in uploads.values()]
     assert weights[0] != weights[1]
     assert weights[1] == weights[2] == adapter_bytes(tmp_path / "run")
-    assert b"trl" in uploads["End of training"]["README.md"]
+    card = uploads["End of training"]["README.md"].decode()
+    assert "trained using [TRL]" in card
+    assert str(SAMPLES) not in card
 
 
 def test_a_token_stays_here_and_a_whole_checkpoint_goes_where_that_is_asked_for(
@@ -82,7 +85,7 @@ def test_a_token_stays_here_and_a_whole_checkpoint_goes_where_that_is_asked_for(
 ) -> None:
     path = pushing(tmp_path, hub_token="hf_hunter3", hub_strategy="checkpoint", max_steps=1)
     assert train(path).state == "finished"
-    assert set(uploads["End of training"]) == ADAPTER
+    assert set(uploads["End of training"]) == ADAPTER | {"README.md"}
     last = set(uploads["Training in progress, step 1, checkpoint"])
     assert {"last-checkpoint/optimizer.pt", "last-checkpoint/adapter_model.safetensors"} < last
     assert not any(b"hunter3" in content for files in uploads.values() for content in files.values())
