@@ -12,7 +12,14 @@ from lorabench.training.preflight.data_scan import Numbered
 from lorabench.training.preflight.data_sources import DataError
 from lorabench.training.preflight.finding import Finding, Mend
 from lorabench.training.preflight.measure import Measured, kept_slice, measure, scan_of
-from lorabench.training.preflight.preparation import IGNORED, ROW, PreparationError, Prepared, overheard
+from lorabench.training.preflight.preparation import (
+    IGNORED,
+    ROW,
+    EndlessTemplate,
+    PreparationError,
+    Prepared,
+    overheard,
+)
 
 CHECK = "loss"
 _TEXT = "Give the text itself as content, or a chat_template_path that takes both."
@@ -128,6 +135,8 @@ def _ignored_switch(config: RunConfig, kind: str | None, conversational: bool) -
 
 
 def _refused(config: RunConfig, error: PreparationError) -> Finding:
+    if isinstance(error, EndlessTemplate):
+        return Finding(CHECK, "error", error.message)
     where = "" if error.row is None else f"row {error.row}: "
     mend, detail = None, ""
     if "padding_free" in error.message:

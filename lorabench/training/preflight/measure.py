@@ -13,7 +13,15 @@ from lorabench.training.config.run_config import RunConfig
 from lorabench.training.preflight.data_scan import Numbered, Scan, scan
 from lorabench.training.preflight.data_sources import DataError, train_sources
 from lorabench.training.preflight.model_source import find_model
-from lorabench.training.preflight.preparation import FIELDS, IGNORED, ROW, Prepared, prepare, prepare_whole
+from lorabench.training.preflight.preparation import (
+    FIELDS,
+    IGNORED,
+    ROW,
+    PreparationError,
+    Prepared,
+    prepare,
+    prepare_whole,
+)
 
 _COLLATED = ("input_ids", "labels", "seq_lengths")
 
@@ -62,7 +70,10 @@ def measure(config: RunConfig) -> Measured:
     found = scan_of(config)
     if not found.kept or found.format in (None, "images"):
         raise DataError("There are no rows that could be measured.")
-    return _measure(_Question(config, found))
+    measured = _measure(_Question(config, found))
+    if isinstance(measured, PreparationError):
+        raise measured.with_traceback(None)
+    return measured
 
 
 class _Question:
@@ -94,8 +105,15 @@ def _tokenizer_times(name: str, config: RunConfig) -> tuple[tuple[str, int], ...
 
 
 @lru_cache(maxsize=2)
-def _measure(question: _Question) -> Measured:
-    config, rows = question.config, question.rows
+def _measure(question: _Question) -> Measured | PreparationError:
+    """Measure once, or find out once why not: both may take long, and several checks ask."""
+    try:
+        return _measure_rows(question.config, question.rows)
+    except PreparationError as error:
+        return error
+
+
+def _measure_rows(config: RunConfig, rows: Sequence[Numbered]) -> Measured:
     prepared = prepare(config, rows)
     whole = {row[ROW]: row["labels"] for row in prepared.whole.select_columns([ROW, "labels"])}
     limit = kept_slice(config)

@@ -16,6 +16,7 @@ from lorabench.errors import LorabenchError
 from lorabench.files import is_there
 from lorabench.text import visible
 from lorabench.training.config.run_config import RunConfig
+from lorabench.training.preflight import slow_template
 from lorabench.training.preflight.data_scan import Numbered
 from lorabench.training.preflight.model_source import ModelNotFound, find_model, own_code
 
@@ -52,6 +53,10 @@ class PreparationError(LorabenchError):
         self.row = row
 
 
+class EndlessTemplate(PreparationError):
+    """A chat template that renders for longer than anyone waits."""
+
+
 @dataclass(slots=True)
 class Prepared:
     """Rows after TRL's preparation.
@@ -77,7 +82,7 @@ def prepare(config: RunConfig, rows: Sequence[Numbered]) -> Prepared:
     """
     _find_template(str(config.get("chat_template_path") or ""))
     tokenizer = load_tokenizer(config)
-    with tempfile.TemporaryDirectory() as folder, overheard() as heard:
+    with tempfile.TemporaryDirectory() as folder, overheard() as heard, _in_time(config):
         whole = _first_pass(config, tokenizer, rows, folder)
         try:
             trainer = _trainer(config, tokenizer, whole, folder)
@@ -104,8 +109,22 @@ def _find_template(place: str) -> None:
 
 def prepare_whole(config: RunConfig, rows: Sequence[Numbered], **options: Any) -> Any:
     """Return `rows` as a dataset of whole token rows with labels, under other `options` of SFTConfig."""
-    with tempfile.TemporaryDirectory() as folder, overheard():
+    with tempfile.TemporaryDirectory() as folder, overheard(), _in_time(config):
         return _first_pass(config, load_tokenizer(config), rows, folder, **options)
+
+
+@contextmanager
+def _in_time(config: RunConfig) -> Iterator[None]:
+    try:
+        with slow_template.templates_bounded():
+            yield
+    except slow_template.SlowTemplate:
+        path = config.get("chat_template_path")
+        template = path or f"of {config.get('model_name_or_path')}"
+        raise EndlessTemplate(
+            f"The chat template {visible(template)} takes longer than {slow_template.LIMIT:.0f} s to render "
+            "the rows that are measured. Does it come to an end?"
+        ) from None
 
 
 def load_tokenizer(config: RunConfig) -> Any:
