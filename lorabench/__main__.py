@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from lorabench.errors import LorabenchError
+
+_MOST_DIGITS = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 1 (a check or a run failed), 2 (usage, input), 130."""
     _fill_what_is_closed()
+    _print_all_characters()
+    _forget_what_is_no_size()
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except LorabenchError as error:
@@ -39,6 +44,21 @@ def _fill_what_is_closed() -> None:
             stream = os.fdopen(null, "w" if number else "r")
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
+
+
+def _print_all_characters() -> None:
+    """Write as an escape what the encoding of standard output has not, rather than raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_what_is_no_size() -> None:
+    """Drop COLUMNS and LINES that no terminal has: rich would raise, or take all memory."""
+    for name in ("COLUMNS", "LINES"):
+        value = os.environ.get(name, "")
+        if not (value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS):
+            os.environ.pop(name, None)
 
 
 def _dispatch(arguments: list[str]) -> int:

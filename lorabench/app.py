@@ -26,6 +26,7 @@ from lorabench.screens.modes import MODES, PREFETCH_SECONDS, prefetch
 from lorabench.screens.palette import commands
 from lorabench.screens.training import StartTraining, Training
 from lorabench.terminal.app import TerminalApp
+from lorabench.terminal.colours import ANSI_THEMES, first_theme
 from lorabench.terminal.terminal import Terminal
 from lorabench.text import visible
 from lorabench.widgets.top_line import TopLine
@@ -39,8 +40,6 @@ DEVICE_SECONDS = 5.0
 REFRESH_SECONDS = 0.5
 # So long the screen that one switches to may be half made; Textual's own 50 ms are too long for a key.
 SWITCH_SECONDS = 0.01
-# The grid's shades and plotext's colours need true colours, which these two have not.
-ANSI_THEMES = ("ansi-dark", "ansi-light")
 
 
 class LorabenchApp(TerminalApp):
@@ -77,6 +76,7 @@ class LorabenchApp(TerminalApp):
         find_eigenvalues: FindEigenvalues | None = None,
         theme: str | None = None,
     ) -> None:
+        theme = first_theme(theme)
         super().__init__(terminal)
         self.find_eigenvalues = find_eigenvalues
         self.folder = folder
@@ -92,11 +92,7 @@ class LorabenchApp(TerminalApp):
         self.on_interrupt: Callable[[], None] | None = None
         for name in ANSI_THEMES:
             self.unregister_theme(name)
-        if theme is not None and theme not in self.available_themes:
-            raise LorabenchError(
-                f"There is no theme {visible(theme)}.", f"There are {', '.join(self.available_themes)}."
-            )
-        self.theme = self.first_theme = theme or self.theme
+        self.theme = self.first_theme = theme
 
     def compose(self) -> ComposeResult:
         yield TopLine("bench")
