@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -105,32 +106,51 @@ def read_plain(path: Path, most: int) -> bytes:
 def replace_text(path: Path, text: str) -> None:
     """Write a whole text file, so that a crash or a full disk leaves the old one or the new one, whole.
 
-    A link stays a link, and the file that it points to keeps its permissions. A device is written as it is.
+    A link stays a link, and the file that it points to keeps its permissions. A device is written as it is,
+    and so is a file that one may write in a folder that takes no other.
 
     Raises:
-        OSError: it cannot be written; what was there is.
+        OSError: it cannot be written; what was there is, unless it had to be written as it is.
     """
     target = real(path)
     if is_there(target) and not is_file(target):
         target.write_text(text, encoding="utf-8")
         return
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    content = text.encode("utf-8")
     try:
-        mode = stat.S_IMODE(target.stat().st_mode) if is_there(target) else None
-        with draft.open("xb") as file:
-            file.write(text.encode("utf-8"))
+        _replace(target, content)
+    except PermissionError:
+        if not is_file(target):
+            raise
+        with target.open("r+b") as file:
+            file.write(content)
+            file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        if mode is not None:
-            draft.chmod(mode)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    mode = stat.S_IMODE(target.stat().st_mode) if is_there(target) else None
+    # No longer than any name may be, whatever the target's; and never open to more people than the target.
+    draft = target.with_name(f".{secrets.token_hex(4)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(draft, flags, 0o666 if mode is None else 0o600), "wb") as file:
+            file.write(content)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    # What may not be listed cannot be opened; the file is whole there all the same.
+    with contextlib.suppress(PermissionError):
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _plain(file: FileIO) -> FileIO:
