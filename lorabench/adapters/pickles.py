@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 
 from lorabench.adapters.tensors import FileTensor, is_lfs_pointer, lfs_pointer, read_safetensors
-from lorabench.errors import Malformed, NotFound, Refused
+from lorabench.errors import AdapterError, Malformed, NotFound, Refused
 from lorabench.text import shorten, visible
 
 # A file, not a module to import: adapters/ stays free of training/ and of torch, and what lies in the
 # user's current folder (a torch.py, say) cannot be imported by the child.
 _UNPICKLE = Path(__file__).resolve().parents[1] / "training" / "unpickle.py"
-_REFUSED = 3
+_REFUSED, _NO_TORCH = 3, 5
 _SECONDS = 120.0
 
 
@@ -26,6 +26,7 @@ def read_pickle(path: Path) -> tuple[dict[str, FileTensor], dict[str, str]]:
 
     Raises:
         Refused: the file asks for code to be run.
+        AdapterError: torch, which reads it, cannot be imported.
         Malformed: the file is no torch file, or is damaged, or takes longer than two minutes.
         NotFound: the file cannot be opened.
     """
@@ -54,4 +55,7 @@ def read_pickle(path: Path) -> tuple[dict[str, FileTensor], dict[str, str]]:
     if done.returncode == _REFUSED:
         hint = "Save the adapter as safetensors; do not load this file unless you trust who made it."
         raise Refused(f"{label} refused: would run code on loading ({reason}).", hint)
+    if done.returncode == _NO_TORCH:
+        hint = "Mend that installation of torch, or have the adapter saved as safetensors."
+        raise AdapterError(f"{label} is read by torch, which cannot be imported: {reason}.", hint)
     raise Malformed(f"{label} is not a readable torch file ({reason}).", "Copy or download it again.")

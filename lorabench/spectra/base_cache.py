@@ -17,6 +17,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from lorabench.files import cannot
 from lorabench.spectra.against_base import TOP, BaseFacts, Merged
 from lorabench.spectra.model import PowerLaw
 
@@ -106,7 +107,8 @@ class BaseCache:
                 with contextlib.suppress(OSError):
                     draft.unlink(missing_ok=True)
         except (OSError, SafetensorError) as error:
-            self.failure = str(error)
+            known = isinstance(error, OSError)
+            self.failure = cannot(self.folder, "written", error)[0] if known else str(error)
 
 
 def _fit(told: dict[str, Any] | None) -> PowerLaw | None:

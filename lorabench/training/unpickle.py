@@ -17,10 +17,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
+REFUSED, UNREADABLE, NO_TORCH = 3, 4, 5
 
-REFUSED, UNREADABLE = 3, 4
+try:
+    import torch
+    from safetensors.torch import save_file
+except Exception as error:  # noqa: BLE001  whatever a broken installation provokes
+    print(str(error).partition("\n")[0] or type(error).__name__)  # noqa: T201
+    sys.exit(NO_TORCH)
+
 _MOST_VALUES = 200_000
 _MOST_TIMES = 4  # tensors that share their memory are written one by one
 _SMALL = 10_000_000

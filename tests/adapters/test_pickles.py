@@ -15,7 +15,7 @@ import torch
 
 from lorabench.adapters import pickles
 from lorabench.adapters.open import open_adapter
-from lorabench.errors import Malformed, Refused
+from lorabench.errors import AdapterError, Malformed, Refused
 from lorabench.training import unpickle
 
 A, B = "base_model.model.layers.0.q_proj.lora_A.weight", "base_model.model.layers.0.q_proj.lora_B.weight"
@@ -158,3 +158,18 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (layer,) = open_adapter(tmp_path / "adapter_model.bin").layers
     assert list(scratch.iterdir()) == []
     assert layer.factors()[0].shape == (2, 6)
+
+
+def test_a_torch_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(factors(), tmp_path / "adapter_model.bin")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "torch.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    with pytest.raises(AdapterError) as caught:
+        pickles.read_pickle(tmp_path / "adapter_model.bin")
+    assert caught.value.message == (
+        "adapter_model.bin is read by torch, which cannot be imported: "
+        "libcudart.so.12: cannot open shared object file."
+    )
+    assert not isinstance(caught.value, Malformed)
