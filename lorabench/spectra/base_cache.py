@@ -106,9 +106,10 @@ class BaseCache:
             finally:
                 with contextlib.suppress(OSError):
                     draft.unlink(missing_ok=True)
-        except (OSError, SafetensorError) as error:
-            known = isinstance(error, OSError)
-            self.failure = cannot(self.folder, "written", error)[0] if known else str(error)
+        except OSError as error:
+            self.failure = cannot(self.folder, "written", error)[0]
+        except SafetensorError as error:
+            self.failure = str(error)
 
 
 def _fit(told: dict[str, Any] | None) -> PowerLaw | None:
