@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,11 @@ class Events:
     def warn(self, text: str, source: str = "lorabench") -> None:
         """Append a warning."""
         self.write("warning", text=text, source=source)
+
+    def note(self, text: str) -> None:
+        """Print what is worth a line of the log, and no warning."""
+        if self._first:
+            print(f"lorabench: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def close(self) -> None:
         """Close the file, and give back the room that was kept."""

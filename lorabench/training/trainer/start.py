@@ -6,6 +6,7 @@ import filecmp
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,25 +25,27 @@ if TYPE_CHECKING:
     from lorabench.training.trainer.watched import WatchedTrainer
 
 
-def prepare_folder(config: RunConfig, file: Path, events: Events) -> Path | None:
+def prepare_folder(config: RunConfig, file: Path, events: Events, *, anew: bool = False) -> Path | None:
     """Return the checkpoint to go on from, or None after an earlier attempt was set aside.
 
     The first process decides and touches the folder, the others are told. Keeps a copy of `file`, the
-    configuration, in the folder; another one that lies there is kept beside it.
+    configuration, in the folder; another one that lies there is kept beside it. What is moved is warned of,
+    unless the user himself has chosen to begin `anew`: then the log tells it.
     """
     from accelerate.utils import broadcast_object_list
 
-    told: list[Path | None] = [_prepare(config, file, events) if is_first() else None]
+    told: list[Path | None] = [_prepare(config, file, events, anew) if is_first() else None]
     broadcast_object_list(told)
     return told[0]
 
 
-def _prepare(config: RunConfig, file: Path, events: Events) -> Path | None:
+def _prepare(config: RunConfig, file: Path, events: Events, anew: bool) -> Path | None:
+    tell = events.note if anew else events.warn
     checkpoint = _checkpoint(config, events)
     aside = set_aside(config.folder) if checkpoint is None else None
     if aside is not None:
-        events.warn(f"An earlier attempt's checkpoints and adapter were moved to {visible(aside.name)}.")
-    _keep_config(file, config.folder, aside, events)
+        tell(f"An earlier attempt's checkpoints and adapter were moved to {visible(aside.name)}.")
+    _keep_config(file, config.folder, aside, tell)
     return checkpoint
 
 
@@ -57,7 +60,7 @@ def _checkpoint(config: RunConfig, events: Events) -> Path | None:
     return newest.path
 
 
-def _keep_config(file: Path, folder: Path, aside: Path | None, events: Events) -> None:
+def _keep_config(file: Path, folder: Path, aside: Path | None, tell: Callable[[str], None]) -> None:
     kept = folder / RUN_FILE
     if is_there(kept) and kept.samefile(file):
         return
@@ -66,7 +69,7 @@ def _keep_config(file: Path, folder: Path, aside: Path | None, events: Events) -
         while is_there(place := (aside or folder) / f"run-{number}.yaml"):
             number += 1
         kept.rename(place)
-        events.warn(f"The run.yaml of an earlier attempt was moved to {visible(place.relative_to(folder))}.")
+        tell(f"The run.yaml of an earlier attempt was moved to {visible(place.relative_to(folder))}.")
     if not is_there(kept):
         shutil.copyfile(file, kept)
 

@@ -136,11 +136,13 @@ class _Run:
         self._config, self._file, self._events, self._stopping = config, file, events, stopping
         self._place, self._folder = place, config.folder
         self._text = config.text  # before `resume` is written into it
+        self._anew = False  # by the user's own choice, who need not be warned of what that does
         self._trainer: WatchedTrainer | None = None
 
     def go(self, taken_over: Owner | None, *, resume: bool | None, override: bool) -> Outcome:
         """Train, and say how it ended: in the events file, and in return."""
         try:
+            self._anew = resume is False
             self._stage("preflight")
             if taken_over is not None:
                 where = f"process {taken_over.pid} on {visible(taken_over.host)}"
@@ -171,13 +173,15 @@ class _Run:
         self._events.write("stage", stage=stage)
 
     def _preflight(self, override: bool) -> None:
+        from lorabench.training.preflight.resume import CHECK
         from lorabench.training.preflight.run import preflight
 
         errors = []
         for finding in preflight(self._config):
             if finding.level == "error":
                 errors.append(finding)
-            if finding.level == "warning" or (override and finding.level == "error"):
+            chosen = self._anew and finding.check == CHECK
+            if (finding.level == "warning" and not chosen) or (override and finding.level == "error"):
                 self._events.warn(f"{finding.check}: {finding.message}", "preflight")
         if errors and not override:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -205,7 +209,7 @@ class _Run:
         trainer = self._trainer = build(
             self._config, callbacks=callbacks, in_thread=in_thread, stage=self._stage
         )
-        checkpoint = prepare_folder(self._config, self._file, self._events)
+        checkpoint = prepare_folder(self._config, self._file, self._events, anew=self._anew)
         callback.follow(trainer, started_fields(self._config, self._text, trainer, self._place), checkpoint)
         gpus = gpus_of(trainer)
         meters = MetersThread(self._events, gpus) if is_first() else contextlib.nullcontext()

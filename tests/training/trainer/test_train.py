@@ -194,11 +194,13 @@ def test_going_on_from_the_last_step_only_saves_the_adapter(undisturbed: Path, t
     assert sorted(learnt(tmp_path / "run")) == list(range(1, STEPS + 1))
 
 
-def test_starting_anew_keeps_the_earlier_attempt(tmp_path: Path) -> None:
+def test_starting_anew_keeps_the_earlier_attempt_and_notes_it_in_the_log_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = run_file(tmp_path, max_steps=2, save_steps=1)
     run = tmp_path / "run"
     train(path)
-    before = adapter_bytes(run)
+    before, warned = adapter_bytes(run), warnings_of(run)
     path = run_file(tmp_path, max_steps=2, save_steps=2, seed=8, resume_from_checkpoint=True)
     assert train(path, resume=False).state == "finished"
     assert adapter_bytes(run / "earlier-1") == before != adapter_bytes(run)
@@ -206,7 +208,8 @@ def test_starting_anew_keeps_the_earlier_attempt(tmp_path: Path) -> None:
     assert [checkpoint.step for checkpoint in checkpoints(run)] == [2]
     assert "seed: 7" in (run / "earlier-1" / "run-1.yaml").read_text()
     assert "seed: 8" in (run / "run.yaml").read_text()
-    assert any("were moved to earlier-1" in text for text in warnings_of(run))
+    assert "checkpoints and adapter were moved to earlier-1" in capfd.readouterr().err
+    assert set(warnings_of(run)) == set(warned)
 
 
 def test_tensorboard_is_written_where_the_file_asks_for_it(tmp_path: Path) -> None:
