@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 LIMIT = 20.0
-"""Seconds of processor time for all that templates render in a preparation; 2,000 of the demo's rows take 0.08 s."""
+"""Seconds of processor time for all that is rendered in a preparation; 2,000 of the demo's rows take 0.08."""
 
 _LOOK_EVERY = 0.1  # seconds
 _JINJA = "<template>"  # what jinja2 calls the file of a template that was made of a text
