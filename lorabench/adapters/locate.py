@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from lorabench.adapters.config import CONFIG_NAME, finite_number, mapping, read_config
+from lorabench.adapters.config import CONFIG_NAME, LoraSettings, finite_number, mapping, read_config
 from lorabench.adapters.model import Finding, Format
+from lorabench.adapters.patterns import PatternMatcher
 from lorabench.adapters.shards import INDEX, shards_of
 from lorabench.errors import AdapterError, NotFound
 from lorabench.files import is_file, is_folder, real, why_not_there
@@ -226,6 +228,8 @@ def _describe(path: Path, files: Sequence[Path], written_by: Format | None) -> A
     targets = [targets] if isinstance(targets, str) else targets if isinstance(targets, list) else []
     base_model = config.get("base_model_name_or_path") or config.get("model")
     peft_type = config.get("peft_type")
+    if written_by == "PEFT" and config and peft_type in (None, "LORA"):
+        findings += _useless_numbers(config)
     return AdapterLocation(
         path=path,
         files=tuple(files),
@@ -237,6 +241,12 @@ def _describe(path: Path, files: Sequence[Path], written_by: Format | None) -> A
         base_model=str(base_model) if base_model else None,
         findings=tuple(findings),
     )
+
+
+def _useless_numbers(config: Mapping[str, Any]) -> list[Finding]:
+    """What opening the adapter would say of r and lora_alpha; the patterns need its modules."""
+    numbers = {name: config[name] for name in ("r", "lora_alpha") if name in config}
+    return LoraSettings(numbers, [], PatternMatcher()).findings
 
 
 def _broken(path: Path, message: str) -> AdapterLocation:

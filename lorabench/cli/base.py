@@ -12,6 +12,7 @@ from rich.console import Console
 
 from lorabench.adapters.base_fetch import fetch_base
 from lorabench.cli.adapter import adapter_at
+from lorabench.cli.describe import add_findings
 from lorabench.cli.output import Field, Page, emit
 from lorabench.spectra.base_analysis import BaseAnalysis, problems
 from lorabench.spectra.base_columns import SHOWN_COLUMNS, to_csv, to_json
@@ -97,6 +98,7 @@ def _text(analysis: BaseAnalysis, page: Page) -> str:
             ("base", visible(analysis.base.folder)),
         ]
     )
+    add_findings(page, analysis.findings)
     shown = [c for c in comparisons if c.base is not None]
     if shown:
         page.line()

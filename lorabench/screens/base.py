@@ -53,8 +53,8 @@ layer, and stops it; `b` names another base model; `t` shows the table.
 ## The table
 
 *W+ΔW α* is that of the merged weight; *in W's top 10* the share of ‖ΔW‖² between the ten leading left and
-right directions of W; *σ place* is 1 + how many singular values of W exceed what W does to ΔW's first
-direction. `enter` shows the spectrum of ΔW.
+right directions of W; *σ place* tells where ΔW's first direction lies in W's spectrum: `1/896` is among what
+W amplifies most of all, `896/896` among what it hardly passes on. `enter` shows the spectrum of ΔW.
 """
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -117,7 +117,7 @@ direction. `enter` shows the spectrum of ΔW.
         """Say what is compared with what, and how far it has come."""
         work, line = self.work, Text(no_wrap=True, overflow="ellipsis")
         if work.adapter is None:
-            return line.append("No adapter is open: press 1 and choose one.")
+            return line.append(self.analysis.nothing)
         base = work.analysis.base.folder if work.analysis else work.adapter.base_model
         progress = f"   {self.progress_text()}"
         name, against = visible(work.adapter.name), " against "
@@ -151,7 +151,11 @@ direction. `enter` shows the spectrum of ΔW.
         if not work.comparisons:
             return []
         missing = problems(work.comparisons)
-        lines = [f"{of}  {text}" if of else text for of, text in correlate(work.comparisons).facts()[:2]]
+        warned = (
+            [f.message for _, f in work.analysis.findings if f.level == "warning"] if work.analysis else []
+        )
+        lines = [f"▲ {visible(message)}" for message in warned[:1]]
+        lines += [f"{of}  {text}" if of else text for of, text in correlate(work.comparisons).facts()[:2]]
         if missing:
             name, why = missing[0]
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -47,7 +47,10 @@ def _location_facts(row: Row) -> Facts:
     location = row.location
     if location is None:
         return _plan_facts(row)
-    problems = [("problem", f"{finding.message} {finding.hint}".strip()) for finding in location.findings]
+    problems = [
+        ("problem" if finding.level == "error" else "▲", f"{finding.message} {finding.hint}".strip())
+        for finding in location.findings
+    ]
     if not location.files:
         return problems
     files = ", ".join(visible(file.name) for file in location.files)

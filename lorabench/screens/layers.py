@@ -116,8 +116,7 @@ class LayersScreen(WorkScreen):
         if self.analysis.adapter is None:
             self.query_one(LayerTable).forget()
             self.query_one(HeatGrid).clear(columns=True)
-            nothing = "opening …" if self.analysis.busy else "No adapter is open: press 1 and choose one."
-            self.query_one("#why", Static).update(Text(nothing))
+            self.query_one("#why", Static).update(Text(self.analysis.nothing))
             self.query_one("#counts", Static).update("")
             return
         try:
@@ -131,7 +130,7 @@ class LayersScreen(WorkScreen):
         else:
             fit = self.analysis.state == "done"
             self.query_one(LayerTable).show(self.columns, spectra, fit=fit)
-        self.show_counts(len(spectra))
+        self.show_counts(spectra)
         self.show_reason()
 
     def begin_anew(self) -> None:
@@ -155,13 +154,13 @@ class LayersScreen(WorkScreen):
         """The layer under the cursor."""
         return self.query_one(HeatGrid).current if self.heat else self.query_one(LayerTable).current
 
-    def show_counts(self, shown: int) -> None:
-        """Say how many layers there are and what they became."""
+    def show_counts(self, shown: list[LayerSpectrum]) -> None:
+        """Say how many layers there are, how many of them are shown, and what these became."""
         done, total = self.analysis.progress
-        words = [each.verdict.word for each in self.all_spectra() if not self.is_waiting(each)]
+        words = [each.verdict.word for each in shown if not self.is_waiting(each)]
         counts = " · ".join(f"{words.count(word)} {word}" for word in VERDICTS if word in words)
         progress = f"computing {done}/{total}   " if self.analysis.state == "analysing" else ""
-        rows = f"{shown} of {len(self.all_spectra())} rows"
+        rows = f"{len(shown)} of {len(self.all_spectra())} rows"
         left_out = self.query_one(LayerTable).left_out
         if left_out and not self.heat:
             rows += f" ({left_out} more: filter to see them)"

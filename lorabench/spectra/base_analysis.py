@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from lorabench.adapters.base_match import BaseWeight, find_weight
 from lorabench.adapters.base_model import BaseModel
-from lorabench.adapters.model import Adapter, LoraLayer
+from lorabench.adapters.model import Adapter, Finding, LoraLayer
 from lorabench.errors import AdapterError
 from lorabench.spectra.against_base import BaseFacts, Merged, Update, measure_base, measure_merged
 from lorabench.spectra.analysis import default_workers, spectra_of
@@ -67,6 +67,12 @@ class BaseAnalysis:
         self.base = base
         self.cache = cache or BaseCache()
         self.comparisons = [self._begin(spectrum) for spectrum in spectra_of(adapter)]
+
+    @property
+    def findings(self) -> list[tuple[str, Finding]]:
+        """What should be known of the numbers: of the adapter (""), and of the layers by name."""
+        of_layers = [(c.layer.name, f) for c in self.comparisons if not c.problem for f in c.lora.findings]
+        return [("", finding) for finding in self.adapter.findings] + of_layers
 
     def look_up(self) -> None:
         """Take from the cache what it knows."""

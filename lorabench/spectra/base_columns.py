@@ -11,7 +11,7 @@ from lorabench.spectra.base_analysis import BaseAnalysis, Comparison, problems
 from lorabench.spectra.columns import MISSING, Value, format_value
 from lorabench.spectra.correlation import correlate
 from lorabench.spectra.model import Alpha
-from lorabench.spectra.report import dump_csv, dump_json
+from lorabench.spectra.report import dump_csv, dump_json, findings_list
 from lorabench.spectra.verdict import written_interval
 from lorabench.spectra.weight import WeightSpectrum
 from lorabench.text import visible
@@ -169,7 +169,8 @@ BASE_COLUMNS: tuple[BaseColumn, ...] = (
     BaseColumn(
         "place",
         "σ place",
-        "Where ΔW's first direction v₁ lies in W: 1 + how many singular values of W exceed ‖W·v₁‖.",
+        "Where ΔW's first direction v₁ lies in W's spectrum: 1 is among what W amplifies most "
+        "(1 + how many singular values of W exceed ‖W·v₁‖).",
         _place,
         lambda c: f"{_place(c)}/{min(c.layer.shape)}",
     ),
@@ -201,7 +202,7 @@ def to_csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def to_dict(analysis: BaseAnalysis) -> dict[str, Any]:
-    """Return adapter, base, correlations, layers (by `BASE_COLUMNS`) and what could not be compared."""
+    """Return adapter, base, correlations, layers (by `BASE_COLUMNS`), findings and what was not compared."""
     adapter, correlations = analysis.adapter, correlate(analysis.comparisons)
     return {
         "adapter": visible(adapter.name),
@@ -210,6 +211,9 @@ def to_dict(analysis: BaseAnalysis) -> dict[str, Any]:
         "layers": [
             {column.name: column.value(comparison) for column in BASE_COLUMNS}
             for comparison in analysis.comparisons
+        ],
+        "findings": [
+            {"module": visible(name), **findings_list([finding])[0]} for name, finding in analysis.findings
         ],
         "problems": [{"module": name, "reason": why} for name, why in problems(analysis.comparisons)],
     }

@@ -186,6 +186,18 @@ def test_a_listing_survives_any_configuration(config: object, tmp_path: Path) ->
     assert location.files
 
 
+def test_numbers_that_tell_no_scaling_are_found_without_opening(tmp_path: Path) -> None:
+    make(tmp_path / "none", config=CONFIG | {"r": 0})
+    make(tmp_path / "sound")
+    none, sound = find_adapters(tmp_path)
+    assert [finding.message for finding in none.findings] == [
+        "r is 0, which is no use. The scaling is unknown and counts as 1."
+    ]
+    assert sound.findings == ()
+    opened = [finding.message for finding in open_adapter(tmp_path / "none").findings]
+    assert opened.count(none.findings[0].message) == 1
+
+
 def test_links_that_go_round_end(tmp_path: Path) -> None:
     make(tmp_path / "a")
     (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)

@@ -81,6 +81,23 @@ def test_json_and_csv_hold_every_number(tmp_path: Path, base: Path, run: Run) ->
     assert told["layers"][5]["base_alpha"] is None
 
 
+def test_a_scaling_that_is_not_known_is_told_above_the_table_and_in_json(
+    tmp_path: Path, base: Path, run: Run
+) -> None:
+    adapter = write_adapter(tmp_path / "adapter", MODULES, base, r=0)
+    done = run(adapter)
+    assert done.returncode == 0
+    told = done.stdout.index("r is 0, which is no use. The scaling is unknown and counts as 1.")
+    assert told < done.stdout.index("‖ΔW‖/‖W‖")
+    assert done.stdout.count("norms are those of B·A") == 1
+    findings = json.loads(run(adapter, "--json").stdout)["findings"]
+    assert findings[0]["level"] == "warning"
+    assert findings[0]["message"].startswith("r is 0")
+    assert [finding["module"] for finding in findings] == ["", *MODULES]
+    sound = write_adapter(tmp_path / "sound", MODULES, base)
+    assert json.loads(run(sound, "--json").stdout)["findings"] == []
+
+
 def test_a_weight_under_another_prefix_is_noted(tmp_path: Path, run: Run) -> None:
     module = "layers.0.self_attn.q_proj"
     base = write_base(tmp_path / "base", {f"vision_tower.{module}.weight": weight(48, 32)})

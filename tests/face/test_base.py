@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher, Input
 
 from lorabench.app import LorabenchApp
 from lorabench.screens.base import BaseScreen
+from lorabench.screens.dialogs import ErrorDialog
 from lorabench.screens.spectra import SpectraScreen
 from lorabench.spectra import base_analysis
 from lorabench.widgets.plot import Plot
@@ -218,6 +219,34 @@ async def test_without_an_adapter_every_key_is_harmless(workbench: Make, tmp_pat
         await until(pilot, lambda: "No adapter is open: press 1 and choose one." in text_of(app))
         await pilot.press("c", "t", "p", "b", "y", "t", "escape")
         await until(pilot, lambda: app.current_mode == "layers")
+
+
+async def test_a_scaling_that_is_not_known_is_told_in_the_heading(
+    workbench: Make, base: Path, tmp_path: Path
+) -> None:
+    adapter = write_adapter(tmp_path / "style", MODULES, base, r=0)
+    app = workbench(tmp_path)
+    async with base_of(app, adapter) as pilot:
+        told = "▲ r is 0, which is no use. The scaling is unknown and counts as 1."
+        await until(pilot, lambda: told in text_of(app))
+        assert "not compared: model.layers.2.self_attn.v_proj" in text_of(app)
+
+
+async def test_an_adapter_that_could_not_be_opened_is_named_and_not_called_absent(
+    workbench: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    app = workbench(tmp_path)
+    async with app.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: app.current_mode != app.DEFAULT_MODE)
+        app.open_adapter(tmp_path / "broken.safetensors")
+        await until(pilot, lambda: app.analysis.state == "failed")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await pilot.press("escape")
+        for key in "456":
+            await pilot.press(key)
+            await until(pilot, lambda: "broken.safetensors could not be opened: " in text_of(app))
+            assert "No adapter is open" not in text_of(app)
 
 
 async def test_a_defect_in_the_work_is_shown_and_not_swallowed(

@@ -15,6 +15,7 @@ from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import HelpDialog
 from lorabench.screens.layers import LayersScreen
 from lorabench.screens.run_table import RunTable
+from tests.base.made import write_adapter
 from tests.face.looking import bench_rows, detail, settled, text_of, until
 
 Make = Callable[..., LorabenchApp]
@@ -51,6 +52,18 @@ async def test_the_panel_tells_base_files_losses_and_verdicts_of_the_row(workben
     assert "adapter_model.safetensors" in shown
     assert "2.600 → 1.000" in shown
     assert "2 dead" in shown
+
+
+async def test_the_panel_marks_an_adapter_whose_scaling_is_not_known(workbench: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for name in ("a", "b"):
+        write_adapter(folder / name, {"model.layers.0.self_attn.q_proj": (48, 32)}, "org/base", r=0)
+    app = workbench(folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        shown = detail(app)
+    assert "▲" in shown
+    assert "r is 0, which is no use." in shown
 
 
 async def test_a_run_without_an_adapter_yet_tells_what_its_configuration_says(
