@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,8 @@ def audit(path: Path, *, steps: int, every_tensor: bool, json: bool) -> int:
 
 
 def _text(report: AuditReport, every_tensor: bool) -> str:
+    from lorabench.training.audit.report import NOTE
+
     page = Page.to(None)
     for title, steps in (("plain SGD, lr 1", report.probe), ("as configured", report.own)):
         page.line()
@@ -49,6 +51,7 @@ def _text(report: AuditReport, every_tensor: bool) -> str:
     page.pairs((f.name, f"{f.value:<10.4g} {f.meaning}") for f in report.own[-1].factors)
     page.line()
     _tensors(page, report, every_tensor)
+    page.line(NOTE, "dim")
     moved = math.sqrt(sum(change.norm**2 for change in report.changes))
     by_a = math.sqrt(sum(change.by_a**2 for change in report.changes))
     by_b = math.sqrt(sum(change.by_b**2 for change in report.changes))
@@ -67,7 +70,7 @@ def _steps(steps: Sequence[StepReport]) -> list[Field]:
         Field("lr", [f"{step.learning_rate:.4g}" for step in steps], right=True, keep=8),
         Field("c", [_span([row.scale for row in step.tensors]) for step in steps], keep=7),
         Field("c of hooks", [_span([row.hook_scale for row in step.tensors]) for step in steps], keep=6),
-        Field("unexplained", [_worst([row.unexplained for row in step.tensors]) for step in steps], keep=5),
+        Field("unexplained", [_unexplained(step.tensors) for step in steps], keep=5),
         Field("", ["" if step.applied else "skipped: gradients overflowed" for step in steps], keep=3),
     ]
 
@@ -80,8 +83,10 @@ def _span(values: Sequence[float | None]) -> str:
     return low if low == high else f"{low} … {high}"
 
 
-def _worst(values: Sequence[float | None]) -> str:
-    return _number(max((value for value in values if value is not None), default=None), ".1e")
+def _unexplained(rows: Iterable[TensorRow]) -> str:
+    from lorabench.training.audit.report import unexplained_text
+
+    return unexplained_text((row.unexplained, row.unexplained_tolerance) for row in rows)
 
 
 def _number(value: float | None, form: str) -> str:
@@ -103,6 +108,6 @@ def _tensors(page: Page, report: AuditReport, every_tensor: bool) -> None:
             Field("c of hook", [_number(row.hook_scale, ".4g") for row in shown], right=True, keep=6),
             Field("‖Δθ‖/‖θ‖", [f"{row.relative:.3g}" for row in shown], right=True, keep=7),
             Field("moved", [f"{row.moved:.0%}" for row in shown], right=True, keep=4),
-            Field("unexplained", [_number(row.unexplained, ".1e") for row in shown], right=True, keep=3),
+            Field("unexplained", [_unexplained([row]) for row in shown], right=True, keep=3),
         ]
     )

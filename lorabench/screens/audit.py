@@ -21,6 +21,7 @@ from textual.widgets import OptionList, Static
 
 from lorabench.screens.preflight_client import child_environment, ended, killed
 from lorabench.text import visible
+from lorabench.training.audit.report import NOTE, unexplained_text
 from lorabench.training.preflight.finding import Finding
 from lorabench.widgets.finding_list import FindingList
 
@@ -98,6 +99,7 @@ class AuditDialog(ModalScreen[None]):
             *_titled("Steps as configured", _steps(report["own"])),
             *_titled("Between gradient and update, in the last of them", _factors(report["own"][-1])),
             *_titled("The tensors that it moved most", _tensors(report, self.size.width)),
+            Text(NOTE, style="dim"),
         ]
         self.query_one("#audit-numbers", Static).update(Group(*parts))
 
@@ -139,13 +141,12 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("step", "lr", "c", "c of hooks", "unexplained")
     for step in steps:
         rows = step["tensors"]
-        left = [row["unexplained"] for row in rows if row["unexplained"] is not None]
         table.add_row(
             str(step["number"]) if step["applied"] else f"{step['number']} (skipped)",
             _number(step["learning_rate"]),
             _span([row["scale"] for row in rows]),
             _span([row["hook_scale"] for row in rows]),
-            _number(max(left, default=None), ".1e"),
+            _unexplained(rows),
         )
     return table
 
@@ -168,9 +169,13 @@ def _tensors(report: Mapping[str, Any], width: int) -> Table:
             _number(probed[row["tensor"]]["scale"], ".6f"),
             _number(row["relative"], ".3g"),
             f"{row['moved']:.0%}",
-            _number(row["unexplained"], ".1e"),
+            _unexplained([row]),
         )
     return table
+
+
+def _unexplained(rows: Sequence[Mapping[str, Any]]) -> str:
+    return unexplained_text((row["unexplained"], row["unexplained_tolerance"]) for row in rows)
 
 
 def _size(value: float | None) -> float:

@@ -1,6 +1,7 @@
 """`lorabench audit` as a shell sees it."""
 
 import json
+import re
 
 import pytest
 
@@ -26,6 +27,10 @@ def test_an_audit_says_that_all_is_well_and_leaves_the_folder_alone(lorabench, r
     assert "Under AdamW the factors below explain every update of 12 tensors." in done.stdout
     assert "clipping" in done.stdout
     assert "ΔW moved by" in done.stdout
+    assert "✔: rounding the new weights explains it" in " ".join(done.stdout.split())
+    assert re.search(r"\d\.\de-0\d ✔", done.stdout)
+    assert "✘" not in done.stdout
+    assert re.search(r"preconditioning +[\d.]+ +AdamW divides each number of the gradient by", done.stdout)
     assert "\x1b" not in done.stdout
     assert [path.name for path in run_file.parent.iterdir()] == ["run.yaml"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ async def test_the_audit_of_a_run_shows_findings_and_numbers(run_yaml: Path) -> 
         await until(pilot, lambda: dialog.report is not None, TRAINING)
         await until(pilot, lambda: "all 24 tensors that moved did so" in text_of(app))
         assert "Between gradient and update" in text_of(app)
+        assert re.search(r"e-0\d ✔", text_of(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, ConfigScreen))
     assert [path.name for path in run_yaml.parent.iterdir()] == ["run.yaml"]

@@ -127,7 +127,8 @@ def _optimizer_factors(step: Step) -> Iterator[Factor]:
         yield Factor("weight decay", math.sqrt(decayed / moved), meaning)
     if step.optimizer != "SGD" and used:
         meaning = (
-            f"{step.optimizer} makes ‖g‖ = {math.sqrt(used):.3g} a direction of this many times its length"
+            f"{step.optimizer} divides each number of the gradient by its usual size: the gradient, of "
+            f"length {math.sqrt(used):.3g}, gets this many times as long"
         )
         yield Factor("preconditioning", math.sqrt(direction / used), meaning)
 

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lorabench.training.preflight.finding import Finding, Level
+
+NOTE = (
+    "unexplained: the share of an update that no factor accounts for. ✔: rounding the new weights explains "
+    "it; the smaller a step is beside its weights, the more that is. c is a mean: rounding cancels out of it."
+)
+
+
+def unexplained_text(rows: Iterable[tuple[float | None, float | None]]) -> str:
+    """Write the largest of shares that no factor explains, and whether rounding explains them all.
+
+    Each stands with its tolerance; an infinite one is None, as in JSON.
+    """
+    known = [(left, math.inf if bound is None else bound) for left, bound in rows if left is not None]
+    if not known:
+        return "—"
+    mark = "✔" if all(left <= bound for left, bound in known) else "✘"
+    return f"{max(known)[0]:.1e} {mark}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from lorabench.training.audit.judge import finite_findings, own_findings, probe_
 from lorabench.training.audit.measure import as_hooked, as_used
 from lorabench.training.audit.probe import audit, record
 from lorabench.training.audit.recorder import Step
-from lorabench.training.audit.report import StepReport
+from lorabench.training.audit.report import StepReport, unexplained_text
 from lorabench.training.trainer.build import build
 from tests.training.audit.conftest import Configured
 
@@ -419,3 +419,17 @@ def test_an_audit_that_cannot_check_the_scaling_says_so(configured: Configured) 
     report = audit(configured(lora_target_modules=["embed_tokens", "lm_head_that_is_tied"]), steps=1)
     assert report.scaling == ()
     assert any("scaling was not checked" in finding.message for finding in report.findings)
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([], "—"),
+        ([(None, 1e-6)], "—"),
+        ([(1.1e-4, 2e-4), (1e-7, 1e-6)], "1.1e-04 ✔"),
+        ([(1.1e-4, None)], "1.1e-04 ✔"),
+        ([(1.1e-4, 2e-4), (1e-5, 1e-6)], "1.1e-04 ✘"),
+    ],
+)
+def test_what_is_unexplained_says_whether_rounding_explains_it(rows: Any, text: str) -> None:
+    assert unexplained_text(rows) == text
