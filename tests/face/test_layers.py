@@ -133,7 +133,7 @@ async def test_text_filters_by_name_and_expressions_by_numbers(workbench: Make, 
         app.screen.query_one(Input).value = "alpha<1.9 and layer>=2"
         await until(pilot, lambda: table(app).row_count == 2)
         assert column(app, "module") == ["attn.q_proj"] * 2
-        assert "2 of 16 rows" in foot(app)
+        assert "2 of 16 rows   1 heavy-tailed · 1 undecided" in foot(app)
         app.screen.query_one(Input).value = "alpha<"
         await until(pilot, lambda: "at character 7" in text_of(app))
         await pilot.press("escape")
