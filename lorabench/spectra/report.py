@@ -194,7 +194,7 @@ def findings_list(findings: Iterable[Finding]) -> list[dict[str, str]]:
 
 def dump_json(value: object) -> str:
     """Write strict JSON, ending in a newline; what is not finite becomes null."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_finite(value), indent=2, allow_nan=False)
     return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n")) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -80,3 +81,8 @@ def test_the_theme_on_the_command_line_goes_before_the_environment_s(adapter: Pa
     terminal.wait_for("style-r8")
     terminal.type("q")
     assert terminal.close() == 0
+
+
+def test_json_stays_json_in_every_encoding(adapter: Path) -> None:
+    told = json.loads(printed("analyze", adapter, "--json", PYTHONIOENCODING="ascii"))
+    assert told == json.loads(printed("analyze", adapter, "--json", PYTHONIOENCODING="utf-8"))
