@@ -195,13 +195,7 @@ def findings_list(findings: Iterable[Finding]) -> list[dict[str, str]]:
 def dump_json(value: object) -> str:
     """Write strict JSON, ending in a newline; what is not finite becomes null."""
     text = json.dumps(_finite(value), indent=2, allow_nan=False)
-    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n")) + "\n"
-
-
-def _escaped(line: str) -> str:
-    """Escape what JSON leaves as it is and a terminal obeys: DEL, C1 controls, direction marks."""
-    escapes = (c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
-    return "".join(escapes).replace("\x7f", "\\u007f")
+    return text.replace("\x7f", "\\u007f") + "\n"  # JSON leaves DEL as it is
 
 
 def _finite(value: object) -> object:
