@@ -28,9 +28,9 @@ RUN = "model_name_or_path: tiny/base\ndataset_name: rows\nlora_r: 8\nuse_peft: t
 
 NO_ROOM = "cannot be written: No space left on device. Make room on that disk, then try again."
 SCREENS: dict[str, tuple[str, ...]] = {
-    "bench": ("end",),
-    "config": ("end", "up", "2"),
-    "train": ("end", "3"),
+    "bench": ("G",),
+    "config": ("G", "up", "2"),
+    "train": ("G", "3"),
     "layers": ("enter",),
     "spectra": ("enter", "5"),
     "base": ("enter", "6"),
@@ -125,7 +125,8 @@ async def test_every_key_of_every_screen_ends_in_a_sentence(
             said = await press_every_key(pilot, mode)
             assert app.is_running
             assert not [text for text in said if "defect" in text]
-            await settled(pilot)
+            if mode != "config":  # its preflight listens for as long as it is open
+                await settled(pilot)
     for place in folder.iterdir() if folder.exists() else ():
         place.chmod(0o700)
 
