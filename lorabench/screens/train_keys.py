@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.binding import Binding, BindingType
 
+from lorabench.files import is_file
 from lorabench.screens.train_watch import RunWatch
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -31,7 +32,7 @@ TRAIN_KEYS: list[BindingType] = [
 
 def adapter_is_saved(watch: RunWatch) -> bool:
     """Say whether the run has saved its adapter."""
-    return (watch.folder / ADAPTER_FILE).is_file()
+    return is_file(watch.folder / ADAPTER_FILE)
 
 
 def idle_keys(watch: RunWatch | None) -> frozenset[str]:

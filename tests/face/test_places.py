@@ -105,7 +105,7 @@ def gone_from_here(folder: Path) -> None:
 
 
 TROUBLES: tuple[Trouble, ...] = (gone, locked, renamed, gone_from_here)
-SOME = [("bench", gone), ("config", locked), ("train", renamed)]
+SOME = [("bench", gone), ("config", locked), ("train", renamed), ("train", locked)]
 
 
 @pytest.mark.parametrize(("mode", "trouble"), list(product(SCREENS, TROUBLES)) if LONG else SOME)
