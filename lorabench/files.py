@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from io import FileIO
 from pathlib import Path
@@ -132,7 +131,7 @@ def replace_text(path: Path, text: str) -> None:
 def _replace(target: Path, content: bytes) -> None:
     mode = stat.S_IMODE(target.stat().st_mode) if is_there(target) else None
     # No longer than any name may be, whatever the target's; and never open to more people than the target.
-    draft = target.with_name(f".{secrets.token_hex(4)}.part")
+    draft = target.with_name(f".{os.urandom(4).hex()}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(draft, flags, 0o666 if mode is None else 0o600), "wb") as file:
