@@ -57,7 +57,7 @@ def _missing_shards(adapter: Adapter, base: BaseModel) -> list[str]:
 
 def _download(name: str, revision: str, files: Sequence[str], say: Say) -> Path:
     say(f"fetching from the hub {visible(name)}: {visible(', '.join(files))}")
-    hint = "Give its folder with --base."
+    hint = "Name its folder: --base in a command, b on the Base screen."
     try:
         from huggingface_hub import snapshot_download
 

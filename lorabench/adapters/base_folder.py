@@ -55,7 +55,7 @@ def find_base(name: str, beside: Path | None = None, revision: str = "main") -> 
         raise BaseNotFound(
             f"{visible(name)} holds no weights.", f"Looked for {', '.join(WEIGHTS)} and other safetensors."
         )
-    hint = "Give its folder with --base."
+    hint = "Name its folder: --base in a command, b on the Base screen."
     if not _HUB_NAME.fullmatch(name):
         raise BaseNotFound(f"The base model {visible(name)} is not there.", hint)
     cached = _in_cache(name, revision)

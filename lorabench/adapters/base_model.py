@@ -37,7 +37,10 @@ def open_base(adapter: Adapter, folder: Path | str | None = None) -> BaseModel:
     """
     name = adapter.base_model if folder is None else str(folder)
     if name is None:
-        raise BaseNotFound("The adapter does not name its base model.", "Give its folder with --base.")
+        raise BaseNotFound(
+            "The adapter does not name its base model.",
+            "Name its folder: --base in a command, b on the Base screen.",
+        )
     revision = adapter.config.get("revision") if folder is None else None
     return BaseModel(find_base(name, adapter.path, str(revision or "main")))
 

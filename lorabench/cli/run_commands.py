@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli.options import JsonOption
+from lorabench.cli.options import JsonOption, RunArgument
 
 
 def new_command(
@@ -47,10 +47,7 @@ def new_command(
 
 
 def check_command(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False),
-    ],
+    path: RunArgument,
     advice: Annotated[bool, typer.Option("--advice", help="Add advice, each with its source.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -69,10 +66,7 @@ def check_command(
 
 
 def audit_command(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False),
-    ],
+    path: RunArgument,
     steps: Annotated[int, typer.Option(metavar="N", min=1, help="Optimizer steps of each kind.")] = 3,
     every_tensor: Annotated[bool, typer.Option("--all", help="List every tensor.")] = False,
     json: JsonOption = False,

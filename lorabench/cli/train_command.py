@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A run.yaml, or the folder that it is in.", show_default=False)
-]
+from lorabench.cli.options import RunArgument
 
 
 def train_command(

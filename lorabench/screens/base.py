@@ -146,8 +146,7 @@ W amplifies most of all, `896/896` among what it hardly passes on. `enter` shows
         """Return the correlations, or why there are none."""
         work = self.work
         if work.error is not None:
-            hint = work.error.hint.replace("Give its folder with --base.", "Press b to name its folder.")
-            return [f"{work.error.message} {hint}".strip()]
+            return [f"{work.error.message} {work.error.hint}".strip()]
         if not work.comparisons:
             return []
         missing = problems(work.comparisons)
@@ -205,9 +204,9 @@ W amplifies most of all, `896/896` among what it hardly passes on. `enter` shows
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Show only the keys that have an effect now."""
         work = self.work
-        left = work.state == "computing" or (work.analysis is not None and work.analysis.left() > 0)
+        if action == "compute" and work.state != "computing":  # asked of all layers for this key alone
+            return work.analysis is not None and work.analysis.left() > 0
         has_effect = {
-            "compute": left,
             "picture": work.analysis is not None and self.one and not self.table_shown,
             "base": work.adapter is not None,
             "table": work.analysis is not None,

@@ -131,7 +131,7 @@ def test_a_base_that_is_not_there_is_a_sentence_and_2(tmp_path: Path, run: Run) 
     assert done.returncode == 2
     assert done.stderr == (
         "lorabench: The base model org/base is no folder and not in the cache; HF_HUB_OFFLINE is set.\n"
-        "Give its folder with --base.\n"
+        "Name its folder: --base in a command, b on the Base screen.\n"
     )
     done = run(adapter, "--base", "nowhere/at/all")
     assert done.returncode == 2

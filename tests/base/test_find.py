@@ -136,7 +136,7 @@ def test_a_model_of_one_file_is_fetched_whole(tmp_path: Path, online: list[list[
 
 def test_a_hub_that_does_not_answer_is_a_sentence(tmp_path: Path, online: list[list[str]]) -> None:
     adapter = open_adapter(write_adapter(tmp_path / "a", {"q_proj": (8, 8)}, "org/nowhere"))
-    with pytest.raises(AdapterError, match=r"org/nowhere cannot be had: no route to host Give its folder"):
+    with pytest.raises(AdapterError, match=r"org/nowhere cannot be had: no route to host Name its folder"):
         fetch_base(adapter, None, lambda _: None)
 
 

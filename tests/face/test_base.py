@@ -168,7 +168,7 @@ async def test_a_base_that_is_not_there_is_asked_for_and_named_with_b(
     app = workbench(tmp_path)
     async with base_of(app, adapter, until_state="failed") as pilot:
         await until(pilot, lambda: "The base model /no/such/base is not there." in text_of(app))
-        assert "Press b to name its folder." in text_of(app)
+        assert "b on the Base screen" in text_of(app)
         await pilot.press("b")
         await until(pilot, lambda: app.screen.query_one("#base-name", Input).has_focus)
         app.screen.query_one("#base-name", Input).value = str(base)
