@@ -13,6 +13,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs from tests that are not about them: they tell what is so on any machine.
+
+    CUDA_VISIBLE_DEVICES, where it is set, counts.
+    """
+    if "not gpu" in str(config.getoption("-m")):
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real adapters by others and weightwatcher's results; it lies beside the checkout."""

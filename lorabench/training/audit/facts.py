@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from lorabench.training.audit.measure import Agreement, agreement, applied, as_hooked, as_used, finite
-from lorabench.training.audit.optimizers import expected_update
+from lorabench.training.audit.optimizers import expected_update, rounded_betas
 from lorabench.training.audit.recorder import Step, TensorStep
 from lorabench.training.audit.report import Factor, StepReport, Stillness, TensorRow
 
@@ -73,7 +73,7 @@ def _unexplained(step: Step, tensor: TensorStep) -> Agreement | None:
     expected = _expected(step, tensor)
     if expected is None:
         return None
-    found = agreement(tensor, expected, _OPTIMIZER_ROUNDINGS)
+    found = agreement(tensor, expected, _OPTIMIZER_ROUNDINGS, more=rounded_betas(tensor.group, tensor.state))
     size = float(applied(tensor).norm())
     if size == 0:
         return None  # the findings on what stands still tell of it

@@ -39,15 +39,18 @@ class Agreement:
         return self.tolerance < READABLE
 
 
-def agreement(step: TensorStep, wanted: Tensor, roundings: int = _ROUNDINGS) -> Agreement:
-    """Compare the applied change of a tensor with `wanted`, of the same shape."""
+def agreement(step: TensorStep, wanted: Tensor, roundings: int = _ROUNDINGS, more: float = 0.0) -> Agreement:
+    """Compare the applied change of a tensor with `wanted`, of the same shape.
+
+    `roundings` of the tensor's dtype, and a share `more` of the change, are tolerated.
+    """
     change, wanted = applied(step), wanted.double()
     size, asked = float(change.norm()), float(wanted.norm())
     unit = torch.finfo(step.after.dtype).eps / 2
     tolerance = math.inf
     if size > 0:
         # The new value is rounded to half a unit of its own size, which may be far more than the change.
-        tolerance = unit * (2 * roundings + float(step.after.double().norm()) / size)
+        tolerance = unit * (2 * roundings + float(step.after.double().norm()) / size) + more
     if size == 0 or asked == 0:
         return Agreement(math.nan, math.nan, tolerance)
     scale = float((change * wanted).sum()) / asked**2

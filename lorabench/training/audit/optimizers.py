@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -41,6 +42,26 @@ def expected_update(
     decayed = lr * decay * theta
     change = -lr * direction - decayed if decoupled else -lr * direction
     return Update(change, direction, decayed)
+
+
+def rounded_betas(group: Mapping[str, Any], state: Mapping[str, Any]) -> float:
+    """Return the share of a fused Adam's step that the rounding of β₁ and β₂ may account for; 0 for others.
+
+    On a GPU that kernel holds them in float32 (aten/src/ATen/native/cuda/fused_adam_utils.cuh): then 1 − β and
+    1 − βⁿ have lost digits, 1 − 0.999 four of seven. A step goes with the first moment and with the root of
+    the second.
+    """
+    if not group.get("fused") or "betas" not in group:
+        return 0.0
+    done = float(state.get("step", 0)) + 1
+    unit = torch.finfo(torch.float32).eps / 2
+
+    def lost(beta: float) -> float:
+        power = math.pow(beta, done)
+        return unit * (beta / (1 - beta) + (done + 1) * power / (1 - power))
+
+    beta1, beta2 = (float(beta) for beta in group["betas"])
+    return lost(beta1) + lost(beta2) / 2
 
 
 def _sgd(gradient: Tensor, group: Mapping[str, Any], state: Mapping[str, Any]) -> Tensor:

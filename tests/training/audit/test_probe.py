@@ -9,42 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from lorabench.training.audit.facts import step_report
 from lorabench.training.audit.judge import finite_findings, own_findings, probe_findings, stillness_findings
 from lorabench.training.audit.measure import as_hooked, as_used
 from lorabench.training.audit.probe import audit, record
 from lorabench.training.audit.recorder import Step
-from lorabench.training.audit.report import StepReport, unexplained_text
+from lorabench.training.audit.report import unexplained_text
 from lorabench.training.trainer.build import build
 from tests.training.audit.conftest import Configured
-
-
-def recorded(config: Any, steps: int = 2, prepare: Any = None) -> list[Step]:
-    trainer = build(config)
-    if prepare is not None:
-        prepare(trainer)
-    taken: list[Step] = []
-    record(trainer, steps, taken.append)
-    return taken
-
-
-def reduced(steps: list[Step]) -> list[StepReport]:
-    return [step_report(step, 1.0) for step in steps]
-
-
-def same_rows(trainer: Any) -> None:
-    """Let every row be the first one: all micro-batches have one gradient."""
-    trainer.train_dataset = trainer.train_dataset.select([0] * 64)
-
-
-def used_scales(steps: list[Step]) -> list[float]:
-    found = [as_used(tensor) for step in steps for tensor in step.tensors.values()]
-    return [one.scale for one in found if one is not None and not math.isnan(one.scale)]
-
-
-def hook_scales(steps: list[Step]) -> list[float]:
-    found = [as_hooked(tensor) for step in steps for tensor in step.tensors.values()]
-    return [one.scale for one in found if one is not None]
+from tests.training.audit.recorded import hook_scales, recorded, reduced, same_rows, used_scales
 
 
 def test_plain_sgd_applies_lr_times_the_gradient(configured: Configured) -> None:
@@ -136,110 +108,12 @@ def test_a_step_replaced_on_the_optimizer_itself_is_measured_as_well(configured:
     assert used_scales(steps) == pytest.approx([0.5] * len(used_scales(steps)), abs=1e-5)
 
 
-FACTORS: dict[str, dict[str, Any]] = {
-    "accumulation": {"gradient_accumulation_steps": 4},
-    "clipping": {"max_grad_norm": 0.3},
-    "learning rate": {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 4, "learning_rate": 0.1},
-    "weight decay": {"weight_decay": 0.2, "learning_rate": 0.1},
-    "preconditioning": {"optim": "adamw_torch", "learning_rate": 0.01},
-}
-
-
-@pytest.mark.parametrize("name", FACTORS)
-def test_each_factor_alone_explains_the_update(configured: Configured, name: str) -> None:
-    explain(recorded(configured(**FACTORS[name]), steps=3), {name})
-
-
-def test_all_factors_together_explain_the_update(configured: Configured) -> None:
-    everything = {key: value for options in FACTORS.values() for key, value in options.items()}
-    steps = recorded(configured(**everything), steps=3)
-    explain(steps, set(FACTORS))
-    values = {factor.name: factor.value for factor in step_report(steps[1], 0.01).factors}
-    assert values["learning rate"] == pytest.approx(1 / 4)
-    assert values["clipping"] == pytest.approx(steps[1].clip)
-
-
-def test_momentum_is_explained_and_is_no_plain_step(configured: Configured) -> None:
-    def give_momentum(trainer: Any) -> None:
-        trainer.create_optimizer()
-        for group in trainer.optimizer.param_groups:
-            group["momentum"], group["nesterov"] = 0.9, True
-
-    steps = recorded(configured(learning_rate=0.1), steps=3, prepare=give_momentum)
-    assert [finding.level for finding in own_findings(reduced(steps))] == ["ok"]
-    assert next(probe_findings(reduced(steps))).level == "error"  # Δθ is more than −lr·g
-
-
-def test_an_optimizer_with_another_rule_stands_as_measured(configured: Configured) -> None:
-    (finding,) = own_findings(reduced(recorded(configured(optim="adafactor", learning_rate=0.01))))
-    assert (finding.level, "Adafactor" in finding.message) == ("warning", True)
-
-
 def test_the_audit_saves_nothing_whatever_the_run_would(configured: Configured) -> None:
     saving = {"load_best_model_at_end": True, "save_strategy": "steps", "eval_strategy": "steps"}
     config = configured(**saving, save_steps=1, eval_steps=1, dataset_test_split="train")
     report = audit(config, steps=1)
     assert report.findings[0].level == "ok"
     assert [path.name for path in config.folder.iterdir()] == ["run.yaml"]
-
-
-def explain(steps: list[Step], names: set[str]) -> None:
-    assert [finding.level for finding in own_findings(reduced(steps))] == ["ok"]
-    report = step_report(
-        steps[-1], float(steps[-1].tensors[next(iter(steps[-1].tensors))].group["initial_lr"])
-    )
-    assert names <= {factor.name for factor in report.factors}
-    left = [row.unexplained for row in report.tensors]
-    assert all(value is not None and value < 5e-3 for value in left)
-
-
-def test_the_product_of_the_factors_is_the_measured_scale(configured: Configured) -> None:
-    """With equal micro-batches under SGD everything is one number: c of the last hook's gradient."""
-    rates = {
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": 4,
-        "max_grad_norm": 0.3,
-        "gradient_accumulation_steps": 2,
-    }
-    steps = recorded(configured(**rates), steps=3, prepare=same_rows)
-    for step in steps[1:]:
-        report = step_report(step, 1.0)
-        factor = {one.name: one.value for one in report.factors}
-        product = factor["clipping"] * factor["learning rate"] / factor["accumulation"]
-        for tensor in step.tensors.values():
-            change = tensor.after.double() - tensor.before.double()
-            assert tensor.hooked is not None
-            raw = -tensor.hooked.double()  # times the configured learning rate, 1
-            if raw.any():
-                assert float((change * raw).sum() / raw.square().sum()) == pytest.approx(product, rel=2e-3)
-
-
-def test_the_loss_scale_is_divided_out_and_an_overflow_is_a_skipped_step(configured: Configured) -> None:
-    def scaled(factor: float) -> Any:
-        def prepare(trainer: Any) -> None:
-            accelerator = trainer.accelerator
-            accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=factor)
-            # What accelerate does by itself where fp16 is asked for, and there is a GPU for it.
-            accelerator.unscale_gradients = lambda: accelerator.scaler.unscale_(
-                accelerator._optimizers[0].optimizer
-            )
-
-        return prepare
-
-    steps = recorded(configured(max_grad_norm=0.3), prepare=scaled(1024.0))
-    assert steps[0].loss_scale == 1024
-    assert [finding.level for finding in own_findings(reduced(steps))] == ["ok"]
-    assert used_scales(steps) == pytest.approx([1.0] * len(used_scales(steps)), abs=3e-6)
-    assert {factor.name: factor.value for factor in step_report(steps[0], 1.0).factors}[
-        "loss scale"
-    ] == 1 / 1024
-
-    unclipped = recorded(configured(), prepare=scaled(1024.0))
-    assert used_scales(unclipped) == pytest.approx([1.0] * len(used_scales(unclipped)), abs=1e-6)
-
-    skipped = recorded(configured(), prepare=scaled(2.0**127))
-    assert not skipped[0].applied
-    assert "overflowed in fp16" in [finding.message for finding in own_findings(reduced(skipped))][-1]
 
 
 def test_tensors_that_stand_still_are_named_or_explained(configured: Configured) -> None:
@@ -316,24 +190,6 @@ def test_a_scaling_that_is_applied_twice_is_found(
     assert "not those of a scaling of 2" in error.message
 
 
-def scaled_by(factor: float) -> Any:
-    def prepare(trainer: Any) -> None:
-        trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=factor)
-
-    return prepare
-
-
-def test_a_fused_optimizer_that_divides_and_skips_in_its_kernel_is_understood(configured: Configured) -> None:
-    fused = {"optim": "adamw_torch_fused", "learning_rate": 0.01}
-    steps = recorded(configured(**fused), prepare=scaled_by(1024.0))
-    assert [finding.level for finding in own_findings(reduced(steps))] == ["ok"]
-    assert hook_scales(steps) == pytest.approx([1 / 1024] * len(hook_scales(steps)), rel=1e-5)
-    skipped = recorded(configured(**fused), steps=1, prepare=scaled_by(2.0**127))
-    assert not skipped[0].applied
-    assert "overflowed in fp16" in [finding.message for finding in own_findings(reduced(skipped))][-1]
-    assert list(stillness_findings(reduced(skipped))) == []
-
-
 def test_nan_is_an_error_with_its_tensors_and_no_explained_update(configured: Configured) -> None:
     def poison(trainer: Any) -> None:
         lost = dict(trainer.model.named_parameters())[
@@ -347,52 +203,6 @@ def test_nan_is_an_error_with_its_tensors_and_no_explained_update(configured: Co
     assert "layers.2.self_attn.q_proj.lora_A" in finding.detail
     told = [*probe_findings(reduced(steps)), *own_findings(reduced(steps))]
     assert not any("lora_B of 12" in f.message or "24 tensors" in f.message for f in told)
-
-
-@pytest.mark.parametrize("scale", [0.5, 2.0])
-def test_a_wrong_scale_is_found_in_bfloat16_under_adam_too(
-    configured: Configured, monkeypatch: pytest.MonkeyPatch, scale: float
-) -> None:
-    plain = torch.optim.AdamW.step
-
-    def wrong(self: Any, closure: Any = None) -> None:
-        before = [p.detach().clone() for group in self.param_groups for p in group["params"]]
-        plain(self, closure)
-        parameters = (p for group in self.param_groups for p in group["params"])
-        for was, parameter in zip(before, parameters, strict=True):
-            parameter.data.copy_(was + scale * (parameter.data - was))
-
-    def to_bfloat16(trainer: Any) -> None:
-        trainer.model.to(torch.bfloat16)
-
-    values = {"optim": "adamw_torch", "learning_rate": 0.01}
-    right = recorded(configured(**values), prepare=to_bfloat16)
-    assert "error" not in {finding.level for finding in own_findings(reduced(right))}
-    monkeypatch.setattr(torch.optim.AdamW, "step", wrong)
-    steps = recorded(configured(**values), prepare=to_bfloat16)
-    assert next(iter(own_findings(reduced(steps)))).level == "error"
-
-
-def test_steps_that_bfloat16_cannot_show_are_not_called_explained(configured: Configured) -> None:
-    def to_bfloat16(trainer: Any) -> None:
-        trainer.model.to(torch.bfloat16)
-
-    values = {"optim": "adamw_torch", "learning_rate": 2e-4}
-    told = list(own_findings(reduced(recorded(configured(**values), steps=3, prepare=to_bfloat16))))
-    assert any("cannot be read" in finding.message and finding.level == "warning" for finding in told)
-
-
-def test_an_optimizer_of_another_library_is_not_taken_for_torch_s(configured: Configured) -> None:
-    def disguise(trainer: Any) -> None:
-        trainer.create_optimizer()
-        inner = trainer.optimizer
-        while hasattr(inner, "optimizer"):
-            inner = inner.optimizer
-        inner.__class__ = type("AdamW", (type(inner),), {"__module__": "bitsandbytes.optim.adamw"})
-
-    steps = recorded(configured(optim="adamw_torch", learning_rate=0.01), prepare=disguise)
-    (finding,) = own_findings(reduced(steps))
-    assert (finding.level, "bitsandbytes.optim.adamw.AdamW" in finding.message) == ("warning", True)
 
 
 def test_of_an_embedding_a_starts_at_zero_and_b_rests(configured: Configured) -> None:

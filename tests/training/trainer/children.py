@@ -15,14 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 Child = Any
-_FORKS = multiprocessing.get_context("forkserver")
+# CUDA cannot be used in a fork of a process that has looked for it, as bitsandbytes does when imported.
+_START = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "forkserver")
 
 
 def start(path: Path, *options: str, prepare: Callable[..., None] | None = None, given: Any = ()) -> Child:
     """Train `path` in a child, after `prepare(*given)` was done in it."""
-    _FORKS.set_forkserver_preload(["lorabench.training.trainer.build", "lorabench.training.trainer.callback"])
-    child = _FORKS.Process(target=_train, args=(path, options, prepare, given))
+    _START.set_forkserver_preload(["lorabench.training.trainer.build", "lorabench.training.trainer.callback"])
+    child = _START.Process(target=_train, args=(path, options, prepare, given))
     child.start()
     return child
 
@@ -59,8 +62,6 @@ def signal_self_at_step(step: int, *numbers: int) -> None:
 
 def die_while_saving(step: int) -> None:
     """Let the process be killed when it has written half of this checkpoint's optimizer."""
-    import torch
-
     save = torch.save
 
     def torn(value: Any, file: Any, *rest: Any, **more: Any) -> None:
