@@ -40,6 +40,7 @@ def in_thread(path: Path) -> Outcome:
 
 def memory() -> dict[str, Any]:
     """Bytes on the GPU: PyTorch's tensors at most, its reserve at most and now, and the context beside it."""
+    torch._C._cuda_clearCublasWorkspaces()  # of each thread that multiplied matrices, for the next
     reserved = torch.cuda.memory_reserved()
     context = own_bytes() - reserved
     return {

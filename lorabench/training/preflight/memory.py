@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorabench.runs.device import Device, read_capability, read_device
 from lorabench.text import human_bytes
 from lorabench.training.config.field import ConfigError
 from lorabench.training.config.precision import four_bit_dtype
-from lorabench.training.preflight.activations import Activations, Pass, by_formula, dimensions, trace
+from lorabench.training.preflight.activations import Pass
 from lorabench.training.preflight.finding import Finding, Level, Mend
 from lorabench.training.preflight.meta_model import MetaModel, buildable, meta_model
 from lorabench.training.preflight.model_source import ModelNotFound
 from lorabench.training.preflight.precision import effective_precision
 from lorabench.training.preflight.steps import adapter_width, optimizer_bytes
+from lorabench.training.preflight.trace import activations, traced
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -56,7 +56,9 @@ class Setting:
         """The micro-batch as the model sees it; packed rows are joined to one."""
         batch, length = (1, self.batch * self.length) if self.packed else (self.batch, self.length)
         dtype = (self.autocast or self.dtype) if self.bits < 16 else self.dtype
-        return Pass(batch, length, dtype, self.autocast, self.attention, self.gpu)
+        adapter = "float32" if self.adapter == 4 else "bfloat16"
+        int8 = self.bits == 8
+        return Pass(batch, length, dtype, self.autocast, self.attention, adapter, gpu=self.gpu, int8=int8)
 
 
 def memory_findings(
@@ -85,7 +87,7 @@ def memory_findings(
             savings.append((saved, mend))
     savings.sort(key=lambda pair: -pair[0])
     finding = _finding(parts, (low, high), savings, device, setting)
-    least, most = _activations(source.config, lora, model, setting.run)
+    least, most = traced(source.config, lora, model, setting.run)
     if least is not most:
         formula = "activations by a formula: this model's forward pass cannot be followed without weights"
         finding = replace(finding, detail=f"{finding.detail}\n{formula}")
@@ -142,7 +144,7 @@ def estimate(
     adapter = float(trainable * setting.adapter)
     optimizer = trainable * setting.optimizer
     base = weight_bytes(model, setting)
-    least, most = _activations(config, lora, model, setting.run)
+    least, most = activations(config, lora, model, setting.run)
     kept = least.kept(setting.checkpointing), most.kept(setting.checkpointing) + most.largest_layer
     parts: dict[str, Band] = {
         "weights": (base, base),
@@ -190,33 +192,6 @@ def weight_bytes(model: MetaModel, setting: Setting) -> float:
 def total(parts: Mapping[str, Band]) -> Band:
     """Add up the parts."""
     return sum(low for low, _ in parts.values()), sum(high for _, high in parts.values())
-
-
-def _activations(
-    config: PretrainedConfig, lora: LoraConfig | None, model: MetaModel, run: Pass
-) -> tuple[Activations, Activations]:
-    return _traced(config.to_json_string(use_diff=False), str(lora), run, _Uncounted(config, lora, model))
-
-
-@dataclass(frozen=True, slots=True)
-class _Uncounted:
-    """What the cache need not look at, since the texts beside it tell it apart."""
-
-    config: Any
-    lora: Any
-    model: Any
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Uncounted)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=64)
-def _traced(_config: str, _lora: str, run: Pass, held: _Uncounted) -> tuple[Activations, Activations]:
-    found = trace(held.config, held.lora, held.model, run)
-    return (found, found) if found else by_formula(**dimensions(held.config), run=run)
 
 
 def _alternatives(config: RunConfig, setting: Setting) -> list[tuple[Mend, Setting]]:

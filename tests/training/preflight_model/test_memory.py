@@ -11,7 +11,7 @@ from trl.trainer.utils import get_quantization_config
 
 from lorabench.runs.device import Device
 from lorabench.training.config.run_config import RunConfig
-from lorabench.training.preflight.activations import Pass, by_formula, dimensions, trace
+from lorabench.training.preflight.activations import Pass, by_formula, dimensions
 from lorabench.training.preflight.memory import (
     Setting,
     estimate,
@@ -22,6 +22,7 @@ from lorabench.training.preflight.memory import (
 )
 from lorabench.training.preflight.meta_model import MetaModel, meta_model
 from lorabench.training.preflight.model_source import source_of
+from lorabench.training.preflight.trace import trace
 from lorabench.training.trainer.build import parse
 from tests.training.preflight_model.architectures import LLAMA_2_7B, MIXTRAL_8X7B, QWEN_2_5_05B
 from tests.training.preflight_model.conftest import Configure
@@ -54,15 +55,18 @@ def on_a_gpu(**changes: Any) -> Setting:
     return Setting(**(fields | changes))
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("batch", [4, 32])
+@pytest.mark.parametrize(
+    ("batch", "checkpointing", "dora"),
+    [(4, False, False), (32, False, False), (4, True, False), (32, True, False), (32, False, True)],
+)
 def test_the_band_holds_the_peak_of_a_real_training(
-    configure: Configure, samples: Path, batch: int, checkpointing: bool
+    configure: Configure, samples: Path, batch: int, checkpointing: bool, dora: bool
 ) -> None:
     config = configure(
         samples / "demo-model",
         per_device_train_batch_size=batch,
         gradient_checkpointing=checkpointing,
+        use_dora=dora,
         lora_dropout=0.05,
         max_length=256,
         max_steps=2,
@@ -123,6 +127,34 @@ def test_weights_take_their_width_and_quantized_ones_theirs(configure: Configure
     )
 
 
+def test_quantized_products_keep_what_their_kernels_do(configure: Configure) -> None:
+    """In 4 bits no more than in 16, the adapter being bf16 then; in 8 bits their inputs, once each."""
+    model = looked_at(configure(LLAMA_2_7B))
+
+    def kept(**changes: Any) -> float:
+        return estimate(*model, on_a_gpu(checkpointing=False, **changes))["activations"][0]
+
+    quantized = {"autocast": None, "adapter": 2}
+    assert kept(bits=4, **quantized) == pytest.approx(kept(), rel=0.01)
+    # To q, k and v; to gate and up; to down. The input of o is there already: it is attention's output.
+    inputs = 2 * 4 * 1024 * (4096 + 4096 + 11008)
+    assert kept(bits=8, **quantized) - kept(bits=4, **quantized) == pytest.approx(32 * inputs, rel=0.01)
+
+
+def test_keys_that_heads_share_may_cost_all_scores_in_float32(configure: Configure) -> None:
+    alone, shared = looked_at(configure(LLAMA_2_7B)), looked_at(configure(QWEN_2_5_05B))
+
+    def kept(model: Any, **changes: Any) -> tuple[float, float]:
+        return estimate(*model, on_a_gpu(**{"checkpointing": False, "autocast": None} | changes))[
+            "activations"
+        ]
+
+    low, high = kept(shared, dtype="float32")
+    assert high > kept(shared, dtype="float32", attention="eager")[0] > 1.3 * low
+    for least, most in (kept(alone, dtype="float32"), kept(shared)):
+        assert most < 1.1 * least
+
+
 def test_a_mixtures_experts_are_not_quantized(configure: Configure) -> None:
     _, _, model = looked_at(configure(MIXTRAL_8X7B))
     assert weight_bytes(model, on_a_gpu(bits=4)) > 2 * 45_097_156_608
@@ -160,7 +192,7 @@ def test_the_formula_for_what_cannot_be_traced_is_of_the_traced_size(configure: 
 def test_a_model_that_cannot_be_traced_is_said_to_be_estimated(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lorabench.training.preflight.memory.trace", lambda *_: None)
+    monkeypatch.setattr("lorabench.training.preflight.trace.trace", lambda *_: None)
     (found,) = memory_findings(configure(QWEN_2_5_05B, max_length=777), device=Device("none", 0, GB))
     assert "activations by a formula" in found.detail
 
