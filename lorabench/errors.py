@@ -41,3 +41,7 @@ class NonFiniteWeights(AdapterError):
 
 class ExpressionError(LorabenchError):
     """A filter or sort expression that cannot be read; says where."""
+
+
+NOT_AS_TAGGED = (ValueError, LookupError, AttributeError)
+"""What PyYAML raises beside its own YAMLError, of a value that its tag does not fit: `!!int ''`, `!!bool x`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
+from lorabench.errors import NOT_AS_TAGGED
 from lorabench.files import read_plain
 from lorabench.json_text import DEEPEST
 from lorabench.runs.history import RUN_FILE, History, read_history
@@ -128,7 +129,7 @@ def _config(path: Path) -> Mapping[str, object]:
     try:
         text = read_plain(path, LARGEST_CONFIG)
         config = {} if _is_deep(text) else yaml.load(text, Loader=yaml.CSafeLoader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    except (OSError, RecursionError, yaml.YAMLError, *NOT_AS_TAGGED):
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -107,3 +107,14 @@ async def test_one_adapter_that_cannot_be_coped_with_does_not_end_the_others(
         alphas = {row[0]: row[7] for row in bench_rows(app)}
         assert alphas["run[1]"] == "—"
         assert float(alphas["style-r16"]) > 1
+
+
+@pytest.mark.parametrize("value", ["!!int", "!!bool maybe", "!!timestamp soon", "[", "2024-99-99"])
+async def test_a_run_whose_file_cannot_be_read_is_listed(workbench: Make, outputs: Path, value: str) -> None:
+    odd = outputs / "odd"
+    odd.mkdir()
+    (odd / "run.yaml").write_text(f"lora_r: {value}\n")
+    app = workbench()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        assert "odd" in [row[0] for row in bench_rows(app)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from lorabench.errors import NOT_AS_TAGGED
 from lorabench.text import visible
 from lorabench.training.config.edit import REMOVED, Path, expected, put, remove, rename
 from lorabench.training.config.field import ConfigError, FieldProblem, described
@@ -46,9 +47,10 @@ def read(text: str) -> Document:
         return _broken(text, [told(error, text)])
     except RecursionError:
         return _broken(text, [FieldProblem("", "This YAML is nested too deeply to be read.")])
-    except ValueError as error:
+    except NOT_AS_TAGGED as error:
         # PyYAML reads 2024-99-99 as a date, and a whole number of 5,000 digits.
-        return _broken(text, [FieldProblem("", f"A value cannot be read: {visible(error)}.")])
+        why = visible(error) if isinstance(error, ValueError) else "it is not what its !!tag says"
+        return _broken(text, [FieldProblem("", f"A value cannot be read: {why}.")])
     if values is None:
         empty = FieldProblem("", "The file is empty: no field is set.", "a field a line, as in lora_r: 8")
         return Document(text, problems=(empty,))
@@ -129,7 +131,7 @@ def change(document: Document, changes: Mapping[Path, Any]) -> Document:
         for path, value in changes.items():
             text = text if value is REMOVED else put(text, path, value)
         done = read(text)
-    except (yaml.YAMLError, ValueError, TypeError, KeyError):
+    except (yaml.YAMLError, TypeError, *NOT_AS_TAGGED):
         done = None
     if done is None or done.broken or done.values != wanted:
         names = ", ".join(visible(path[-1]) for path in changes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lorabench.errors import LorabenchError
+from lorabench.errors import NOT_AS_TAGGED, LorabenchError
 from lorabench.files import is_file, read_plain
 from lorabench.text import visible
 
@@ -73,7 +73,7 @@ def _accelerate_file(config: RunConfig) -> tuple[dict[str, Any], str]:
         return {}, ""
     try:
         content = yaml.safe_load(read_plain(path, _LARGEST).decode())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, RecursionError, yaml.YAMLError, *NOT_AS_TAGGED) as error:
         raise LorabenchError(f"accelerate's {visible(path)} cannot be read: {visible(error)}") from error
     return (content if isinstance(content, dict) else {}), str(name or path)
 

@@ -163,6 +163,8 @@ class _Run:
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is, it ends the run, not us
             return self._failed(error)
         finally:
+            # It holds the model, and us: nothing would free the three where we are left out of collections.
+            self._trainer = None
             if is_first():
                 clear_requests(self._folder)
 

@@ -198,6 +198,9 @@ def test_braces_take_changes_too():
         ("a: *nobody\n", 1, "must stand in quotes"),
         ("8: lora_r\n", None, "key 8 is not text"),
         ("day: 2024-99-99\n", None, "month must be in 1..12"),
+        ("seed: !!int\n", None, "A value cannot be read: it is not what its !!tag says."),
+        ("bf16: !!bool maybe\n", None, "A value cannot be read: it is not what its !!tag says."),
+        ("seed: !!timestamp soon\n", None, "A value cannot be read: it is not what its !!tag says."),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line_and_nothing_is_lost(text, line, words):
