@@ -44,4 +44,4 @@ class ExpressionError(LorabenchError):
 
 
 NOT_AS_TAGGED = (ValueError, LookupError, AttributeError)
-"""What PyYAML raises beside its own YAMLError, of a value that its tag does not fit: `!!int ''`, `!!bool x`."""
+"""What PyYAML raises beside YAMLError, of a value that its tag does not fit: `!!int ''`, `!!bool x`."""

@@ -177,9 +177,9 @@ class DeltaPanel(Painting):
         """As many modules as there is room for, one below the other, in columns where the panel is wide."""
         across = max(1, self.size.width // GROWING_WIDTH)
         grown = growth(now, before)[: max(0, room - 1) * across]
-        if not grown:
-            return []
         width = self.size.width // across - 17 - GAP * (across > 1)
+        if not grown or width < 1:
+            return []
         title = f"{'growing fastest':<{width}} {'‖ΔW‖':>7} {'growth':>8}"
         cells = [
             f"{shorten(short_module(name), width):<{width}} {norm:>7.3g} {_percent(share):>8}"

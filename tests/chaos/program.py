@@ -215,8 +215,11 @@ def _interrupt_twice(program: Program, trouble: Trouble) -> None:
 
 
 def _stop(program: Program, trouble: Trouble) -> None:
-    pid = program.parent if trouble.target == "group" else _target(program, trouble)
-    _signal(program, trouble, signal.SIGSTOP)
+    try:
+        pid = program.parent if trouble.target == "group" else _target(program, trouble)
+        _signal(program, trouble, signal.SIGSTOP)
+    except (ProcessLookupError, IndexError):
+        return  # it has ended by itself
     program.look_on(1.0)
     # As a shell does, which knows of no other process.
     goes_on = pid if trouble.target == "trainer" else program.parent

@@ -109,8 +109,10 @@ def leave(program: Program, way: Way, last: Trouble | None) -> None:
         if way != "command" and (last is None or last.program_goes_on(way)):
             program.until_shown(*MARKS.values(), GONE)
             program.terminal.type("q")
-        program.until(lambda: program.ended() or bool(program.shows(HOW_TO_QUIT)), "its end")
-        if not program.ended():  # ctrl+c is a key, and nothing trains any more
+        # ctrl+c and `d` do nothing where nothing trains any more
+        stays = (HOW_TO_QUIT, *MARKS.values()) if last and last.kind == "detach" else (HOW_TO_QUIT,)
+        program.until(lambda: program.ended() or bool(program.shows(*stays)), "its end")
+        if not program.ended():
             program.terminal.type("q")
             program.until(program.ended, "its end")
         lost = last is not None and (last.kind, last.target, way) == ("kill", "parent", "command")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from lorabench.runs.events import EventWriter
 from lorabench.runs.lock import take_lock
 from lorabench.screens.dialogs import ChoiceDialog
 from lorabench.screens.train import TrainScreen
-from lorabench.screens.train_watch import CHUNK_BYTES, RunWatch
 from lorabench.widgets.delta_panel import DeltaPanel, growth
 from lorabench.widgets.log_pane import LogPane
 from tests.face.looking import text_of, until
@@ -343,23 +340,6 @@ async def test_events_that_are_not_what_they_should_be_break_nothing(new: Path) 
             await sees(pilot, "✘ failed")
 
 
-async def test_another_size_of_the_terminal_is_filled_at_once(run: Path) -> None:
-    app = app_on(run.parent)
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await watch(pilot, run)
-        await sees(pilot, "eval 0.773", "growing fastest")
-        await until(pilot, lambda: not screen.reading)
-        await pilot.resize_terminal(80, 24)
-        await sees(pilot, "eval 0.773", "dead 0  last update", "step time")
-        await until(pilot, lambda: max(map(len, legend_and_axis(app))) > 70)
-        await pilot.resize_terminal(120, 36)
-        await sees(pilot, "growing fastest")
-
-
-def legend_and_axis(app: LorabenchApp) -> list[str]:
-    return [line.rstrip() for line in text_of(app).splitlines()[4:13]]
-
-
 async def test_a_burst_of_events_is_one_paint(new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = LorabenchApp(new.parent, refresh_seconds=3600)
     async with app.run_test(size=(120, 36)) as pilot:
@@ -379,57 +359,3 @@ async def test_a_burst_of_events_is_one_paint(new: Path, monkeypatch: pytest.Mon
             screen.tick()
             await sees(pilot, "step 5,000 of 5,000")
             assert len(painted) == 1
-
-
-def test_spectra_of_very_many_modules_are_read_though_their_line_is_longer_than_a_part(new: Path) -> None:
-    modules = {
-        f"model.layers.{layer}.mlp.experts.{expert}.down_proj": {"norm": 1.0, "sigma1": 0.5, "alpha": 3.25}
-        for layer in range(60)
-        for expert in range(40)
-    }
-    with begin(new) as writer:
-        writer.write("spectra", step=1, modules=modules)
-        log(writer, 2)
-    assert (new / "events.jsonl").stat().st_size > 1.5 * CHUNK_BYTES
-    watch_ = RunWatch(new)
-    while watch_.read():
-        pass
-    assert watch_.record.spectra is not None
-    assert len(watch_.record.spectra["modules"]) == 2_400
-    assert watch_.record.step == 2
-
-
-def test_a_run_is_no_training_while_the_history_of_its_end_is_still_to_be_read(new: Path) -> None:
-    with begin(new, steps=2_000) as writer:
-        writer.write("finished", step=2_000)
-    assert (new / "events.jsonl").stat().st_size > CHUNK_BYTES
-    watch_ = RunWatch(new)
-    assert watch_.read()
-    assert (watch_.record.state, watch_.activity, watch_.going) == ("training", "waiting", False)
-    while watch_.read():
-        pass
-    assert (watch_.activity, watch_.going) == ("finished", False)
-
-
-def test_a_run_that_is_trained_is_a_training_while_its_history_is_still_to_be_read(new: Path) -> None:
-    with take_lock(new):
-        begin(new, steps=2_000).close()
-        watch_ = RunWatch(new)
-        assert watch_.read()
-        assert (watch_.activity, watch_.going) == ("training", True)
-
-
-def test_a_long_history_is_read_in_parts(new: Path) -> None:
-    begin(new, total=40_000).close()
-    lines = [json.dumps({"time": n, "kind": "log", "step": n, "loss": 1.0 + 1 / n}) for n in range(1, 40_001)]
-    with (new / "events.jsonl").open("a") as file:
-        file.write("\n".join(lines) + "\n")
-    watch_ = RunWatch(new)
-    seen = [watch_.events]
-    while watch_.read():
-        seen.append(watch_.events)
-    parts = [after - before for before, after in pairwise(seen)]
-    assert max(parts) * 50 < CHUNK_BYTES  # a line has 50 bytes or more
-    assert len(parts) == -(-(new / "events.jsonl").stat().st_size // CHUNK_BYTES)
-    assert watch_.record.step == 40_000
-    assert len(watch_.record.series["loss"]) <= 4096
