@@ -25,6 +25,7 @@ TABS = (
 TAKEN = sum(len(f" {key} {title} ") for _, key, title in TABS) + 2
 BRAND = len(" lorabench ")
 NARROW = 100
+_MAKERS = {"NVIDIA", "GeForce", "Tesla", "Quadro"}
 
 
 class TopLine(Horizontal):
@@ -43,7 +44,7 @@ class TopLine(Horizontal):
     def __init__(self, here: str) -> None:
         super().__init__()
         self.here = here
-        self.device = ""
+        self.device = self.short = ""
         self.running = ""
 
     def compose(self) -> ComposeResult:
@@ -57,7 +58,7 @@ class TopLine(Horizontal):
         """Write the folder, the open adapter's name, the device, and the run that goes on."""
         self.folder, self.opened, self.running = folder, opened, running
         if device is not None:
-            self.device = device_text(device)
+            self.device, self.short = device_text(device), short_name(device.name)
         self.paint()
 
     def paint(self) -> None:
@@ -70,7 +71,7 @@ class TopLine(Horizontal):
         going_on.display = bool(running)
         going_on.update(Text(running, no_wrap=True))
         room -= len(running) + bool(running)
-        device = self.device if room > 60 else self.device.split(" ")[0].rstrip(",")
+        device = self.device if room > 60 else self.short
         opened = f" ▸ {visible(self.opened)}" if self.opened else ""
         names, left = f"{home_path(self.folder)}{opened}", room - len(device) - 3
         if len(names) > left and left < 20:  # one name says more than what is left of a path
@@ -99,6 +100,13 @@ def device_text(device: Device) -> str:
     if device.used is None or device.total is None:
         return visible(device.name)
     return f"{visible(device.name)} {device.used / 1e9:.1f}/{human_bytes(device.total)}"
+
+
+def short_name(device: str) -> str:
+    """Return `H100` of `NVIDIA H100 80GB HBM3`, `RTX 4090` of `NVIDIA GeForce RTX 4090`, `CPU` of a CPU's."""
+    words = [word for word in visible(device).partition(",")[0].split() if word not in _MAKERS]
+    number = next((at for at, word in enumerate(words) if any(map(str.isdigit, word))), len(words))
+    return " ".join(words[: number + 1])
 
 
 def home_path(path: Path) -> str:

@@ -46,9 +46,7 @@ def precision_findings(
         message = (
             f"dtype is float32: the frozen weights take 4 bytes each and are cast to {name} in every product."
         )
-        findings.append(
-            Finding(CHECK, "warning", message, mend=Mend(f"load them in {name}", {"dtype": name}))
-        )
+        findings.append(Finding(CHECK, "advice", message, mend=Mend(f"load them in {name}", {"dtype": name})))
     emulated = four_bit_dtype(capability) == "float16"
     if config.get("load_in_4bit") and config.get("dtype") == "bfloat16" and emulated:
         message = "dtype is bfloat16, in which 4-bit weights are multiplied: this GPU emulates it slowly."

@@ -24,11 +24,15 @@ _SPREADING = {"MULTI_GPU", "FSDP", "DEEPSPEED", "MEGATRON_LM"}
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Their number, who says so, and the number that was asked for where that is not what comes of it."""
+    """Their number, who says so, and the number that was asked for where that is not what comes of it.
+
+    `gpus` is how many GPUs they share, where all of them are to run on this machine.
+    """
 
     count: int
     source: str = ""
     asked: int | None = None
+    gpus: int | None = None
 
 
 def processes_of(config: RunConfig) -> Processes:
@@ -54,7 +58,8 @@ def processes_of(config: RunConfig) -> Processes:
     if not isinstance(count, int):
         count, source = gpus, "one a GPU"
     if count > 1 and (theirs.get("distributed_type") in _SPREADING or (not theirs and gpus > 1)):
-        return Processes(count, source)
+        alone = theirs.get("num_machines", 1) == 1
+        return Processes(count, source, gpus=gpus if alone else None)
     return Processes(1, asked=asked if count == asked and count > 1 else None)
 
 

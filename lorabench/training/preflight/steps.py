@@ -122,6 +122,8 @@ def steps_findings(
     findings = [Finding(CHECK, "ok", sentence, _detail(planned, launched))]
     if launched.asked:
         findings.append(_one_process(launched.asked))
+    if launched.gpus and launched.count > launched.gpus and not config.get("use_cpu"):
+        findings.append(_too_few_gpus(launched.count, launched.gpus))
     if config.get("packing") and not packed:
         message = (
             "packing joins rows, so there will be fewer steps than that; how many needs the token counts."
@@ -182,6 +184,12 @@ def _one_process(asked: int) -> Finding:
         "It starts several where there are two GPUs, or with an accelerate_config such as multi_gpu or zero2."
     )
     return Finding(CHECK, "warning", message, detail)
+
+
+def _too_few_gpus(count: int, gpus: int) -> Finding:
+    there = "is 1 GPU" if gpus == 1 else f"are {gpus} GPUs"
+    message = f"{count} processes need a GPU each, and there {there}."
+    return Finding(CHECK, "error", message, mend=Mend(f"start {gpus}", {"num_processes": gpus}))
 
 
 def _disk(config: RunConfig, planned: Plan, trainable: int) -> Finding:

@@ -29,7 +29,7 @@ def test_auto_is_said_with_its_reason(
     [
         ({"use_cpu": False, "bf16": True, "dtype": "bfloat16"}, None, "warning", "without use_cpu"),
         (GPU | {"precision": "bf16"}, (7, 0), "warning", "this GPU has 7.0"),
-        (GPU | {"dtype": "float32"}, (8, 0), "warning", "dtype is float32"),
+        (GPU | {"dtype": "float32"}, (8, 0), "advice", "dtype is float32"),
         (GPU | {"load_in_4bit": True}, (7, 5), "warning", "dtype is bfloat16, in which 4-bit"),
         (GPU | {"use_cpu": True, "precision": "fp16"}, None, "error", "fp16 needs a GPU"),
         (GPU | {"use_cpu": True, "load_in_4bit": True}, None, "warning", "need a GPU"),

@@ -116,6 +116,28 @@ def test_processes_that_will_not_be_started_here_are_told(
     )
 
 
+@pytest.mark.parametrize(
+    ("there", "fields", "told"),
+    [
+        (1, {"accelerate_config": "multi_gpu", "num_processes": 2}, "there is 1 GPU."),
+        (2, {"num_processes": 3}, "there are 2 GPUs."),
+        (2, {"num_processes": 2}, None),
+        (0, {"accelerate_config": "multi_gpu", "num_processes": 2}, None),  # gloo, on the CPU
+        (1, {"accelerate_config": "multi_gpu", "num_processes": 2, "use_cpu": True}, None),
+    ],
+)
+def test_more_processes_than_gpus_are_an_error(
+    configure: Configure, samples: Path, gpus: Any, there: int, fields: dict[str, Any], told: str | None
+) -> None:
+    """CUDA would say `invalid device ordinal` in one of them, and the others would wait for it."""
+    gpus(there)
+    config = configure(samples / "demo-model", **{"use_cpu": False} | fields)
+    errors = [finding for finding in steps_findings(config, 1000) if finding.level == "error"]
+    assert [told in finding.message for finding in errors] == ([True] if told else [])
+    if errors and errors[0].mend:
+        assert errors[0].mend.changes == {"num_processes": there}
+
+
 def test_a_file_of_accelerates_that_is_not_there_is_named(
     configure: Configure, samples: Path, gpus: Any
 ) -> None:
