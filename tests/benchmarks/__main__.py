@@ -34,7 +34,6 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Line]]] = {
     "frame": face.first_frame,
     "keys": face.keys,
     "train": train.train,
-    "gpu": train.train_gpu,
     "growth": growth.growth,
 }
 

@@ -1,6 +1,6 @@
 """What watching costs a training: steps per second bare, in its own process, and in the workbench's thread.
 
-All three in one run, in turn; on the CPU with one thread of torch's, so that the screen has a core of its
+All three in one run, in turn, on the CPU with one thread of torch's, so that the screen has a core of its
 own.
 Bytes are counted while nothing is typed; keys are typed afterwards, while the training goes on: those that
 change a line, those that lay the screen out anew, and those that bring another screen. `t` is told apart: it
@@ -9,14 +9,13 @@ comes once a training, before anything of it is imported.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,8 +47,8 @@ max_steps: {steps}
 learning_rate: 0.001
 logging_steps: 5
 save_strategy: "no"
-bf16: {gpu}
-use_cpu: {cpu}
+bf16: false
+use_cpu: true
 gradient_checkpointing: false
 report_to: none
 output_dir: {folder}
@@ -76,37 +75,18 @@ parser = sft.make_parser()
 sft.main(*parser.parse_args_and_config(["--config", sys.argv[1]]))
 """
 HEAVIER = """
-import json, shutil, sys
-import torch
+import shutil, sys
 from transformers import LlamaConfig, LlamaForCausalLM
 
-demo, folder, shape = sys.argv[1:]
-config = LlamaConfig.from_pretrained(demo, **json.loads(shape))
-with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-    model = LlamaForCausalLM(config)
-model.to(getattr(torch, str(config.dtype))).save_pretrained(folder)
+demo, folder = sys.argv[1:]
+config = LlamaConfig.from_pretrained(demo)
+config.hidden_size, config.intermediate_size, config.num_hidden_layers = 384, 1024, 7
+config.num_attention_heads = config.num_key_value_heads = 6
+config.head_dim = 64
+LlamaForCausalLM(config).save_pretrained(folder)
 for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
     shutil.copy(f"{demo}/{name}", folder)
 """
-THIRTEEN_MILLION = {
-    "hidden_size": 384,
-    "intermediate_size": 1024,
-    "num_hidden_layers": 7,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 6,
-    "head_dim": 64,
-    "dtype": "float32",
-}
-TINY_LLAMA = {
-    "hidden_size": 2048,
-    "intermediate_size": 5632,
-    "num_hidden_layers": 22,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 4,
-    "head_dim": 64,
-    "vocab_size": 32000,
-    "dtype": "bfloat16",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +98,6 @@ class Model:
     begin: int
     end: int
     goal: str
-    gpu: bool = False
 
 
 @dataclass(slots=True)
@@ -135,29 +114,10 @@ class Measured:
 def train(folder: Path) -> Iterator[Line]:
     """The demo model, and one of ten times its parameters."""
     demo = resource("sample_adapters") / "demo-model"
-    heavier = _heavier(folder, THIRTEEN_MILLION)
+    heavier = folder / "heavier"
+    subprocess.run([sys.executable, "-c", HEAVIER, str(demo), str(heavier)], check=True, **_quiet())
     yield from measure(folder, Model("demo model", demo, 20, 200, "≥ 0.85"))
     yield from measure(folder, Model("13 M parameters", heavier, 10, 50, "≥ 0.92"))
-
-
-def train_gpu(folder: Path) -> Iterator[Line]:
-    """On a GPU, a model of 1.1 billion parameters in bf16, and the demo model; nothing without one."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return
-    heavier = _heavier(folder, TINY_LLAMA)
-    demo = resource("sample_adapters") / "demo-model"
-    yield from measure(folder, Model("1.1 B, GPU", heavier, 20, 220, "≥ 0.92", gpu=True), rounds=1)
-    yield from measure(folder, Model("demo, GPU", demo, 50, 450, "≥ 0.85", gpu=True), rounds=1)
-
-
-def _heavier(folder: Path, shape: Mapping[str, object]) -> Path:
-    """Make a Llama of this shape with random weights, and the demo model's tokenizer; return its folder."""
-    heavier, demo = folder / "heavier", resource("sample_adapters") / "demo-model"
-    command = [sys.executable, "-c", HEAVIER, str(demo), str(heavier), json.dumps(shape)]
-    subprocess.run(command, check=True, **_quiet())
-    return heavier
 
 
 def measure(folder: Path, model: Model, rounds: int = ROUNDS, turns: int = TURNS) -> Iterator[Line]:
@@ -282,8 +242,7 @@ def _write(folder: Path, model: Model, steps: int) -> Path:
     folder.mkdir()
     data = resource("sample_adapters") / "demo-data"
     config = folder / RUN_FILE
-    place = {"gpu": str(model.gpu).lower(), "cpu": str(not model.gpu).lower()}
-    config.write_text(CONFIG.format(model=model.path, data=data, steps=steps, folder=folder, **place))
+    config.write_text(CONFIG.format(model=model.path, data=data, steps=steps, folder=folder))
     return config
 
 
