@@ -119,12 +119,7 @@ def _in_time(config: RunConfig) -> Iterator[None]:
         with slow_template.templates_bounded():
             yield
     except slow_template.SlowTemplate:
-        path = config.get("chat_template_path")
-        template = path or f"of {config.get('model_name_or_path')}"
-        raise EndlessTemplate(
-            f"The chat template {visible(template)} takes longer than {slow_template.LIMIT:.0f} s to render "
-            "the rows that are measured. Does it come to an end?"
-        ) from None
+        raise EndlessTemplate(slow_template.endless(config, "the rows that are measured")) from None
 
 
 def load_tokenizer(config: RunConfig) -> Any:

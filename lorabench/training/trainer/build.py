@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.errors import LorabenchError
 from lorabench.text import visible
+from lorabench.training.preflight import slow_template
 from lorabench.training.preflight.meta_model import described, own_modules
 from lorabench.training.preflight.patterns import patterns_problem, unlisted_problem
 from lorabench.training.trainer.hardware import Hardware, device_arguments, find_hardware
@@ -93,16 +94,20 @@ def build(
     # TRL splits a mixture at random: unseeded, a resumed run would train on what it evaluated on before.
     set_seed(training.seed)
     rows = load_rows(script, data)
-    trainer = WatchedTrainer(
-        stage=stage,
-        model=model.model_name_or_path,
-        args=training,
-        train_dataset=rows[script.dataset_train_split],
-        eval_dataset=rows[script.dataset_test_split] if training.eval_strategy != "no" else None,
-        quantization_config=get_quantization_config(model),
-        peft_config=config.peft_config(),
-        callbacks=list(callbacks),
-    )
+    try:
+        with slow_template.templates_bounded(each=True):
+            trainer = WatchedTrainer(
+                stage=stage,
+                model=model.model_name_or_path,
+                args=training,
+                train_dataset=rows[script.dataset_train_split],
+                eval_dataset=rows[script.dataset_test_split] if training.eval_strategy != "no" else None,
+                quantization_config=get_quantization_config(model),
+                peft_config=config.peft_config(),
+                callbacks=list(callbacks),
+            )
+    except slow_template.SlowTemplate:
+        raise BuildError(slow_template.endless(config, "one row")) from None
     # The Trainer puts this one in for `disable_tqdm`; it prints.
     trainer.remove_callback(PrinterCallback)
     if training.fp16 and not trainer.is_deepspeed_enabled:  # DeepSpeed scales by itself
