@@ -12,7 +12,7 @@ from tests.face.looking import settled, text_of, until
 from tests.face.watching import app_on, sees, watch
 
 Make = Callable[..., LorabenchApp]
-SIZES = [(1, 1), (3, 200), (500, 1), (17, 61), (36, 61), (2, 2), (60, 200), (200, 9)]
+SIZES = [(1, 1), (3, 200), (500, 1), (17, 61), (200, 9)]
 
 
 async def test_another_size_of_the_terminal_is_filled_at_once(run: Path) -> None:
