@@ -43,5 +43,8 @@ class ExpressionError(LorabenchError):
     """A filter or sort expression that cannot be read; says where."""
 
 
-NOT_AS_TAGGED = (ValueError, LookupError, AttributeError)
-"""What PyYAML raises beside YAMLError, of a value that its tag does not fit: `!!int ''`, `!!bool x`."""
+NOT_AS_TAGGED = (ValueError, LookupError, AttributeError, OverflowError)
+"""What PyYAML raises beside YAMLError, of a value that is not what its tag or its look says.
+
+`!!int ''`, `!!bool x`, `!!timestamp x`; and `1:0:0:…:0.5`, a number in base 60 that is too large.
+"""

@@ -68,3 +68,8 @@ def human_duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def is_endless_number(text: str) -> bool:
+    """Say whether a YAML scalar may be a number of so many digits that Python would not write it out."""
+    return len(text) > 320 and not text.strip("+-0123456789abcdefxABCDEFX_:.")

@@ -13,7 +13,7 @@ from lorabench.files import read_plain
 from lorabench.json_text import DEEPEST
 from lorabench.runs.history import RUN_FILE, History, read_history
 from lorabench.runs.scan import find_runs
-from lorabench.text import natural_path
+from lorabench.text import is_endless_number, natural_path
 
 LARGEST_CONFIG = 100_000
 
@@ -128,20 +128,21 @@ def _config(path: Path) -> Mapping[str, object]:
 
     try:
         text = read_plain(path, LARGEST_CONFIG)
-        config = {} if _is_deep(text) else yaml.load(text, Loader=yaml.CSafeLoader)
+        config = {} if _is_hostile(text) else yaml.load(text, Loader=yaml.CSafeLoader)
     except (OSError, RecursionError, yaml.YAMLError, *NOT_AS_TAGGED):
         return {}
     return config if isinstance(config, dict) else {}
 
 
-def _is_deep(text: bytes) -> bool:
-    """Say whether a YAML text is nested so deep that the loader in C, which checks nothing, would crash."""
+def _is_hostile(text: bytes) -> bool:
+    """Say whether a YAML text is so deep that the loader in C would crash, or has numbers without end."""
     import yaml
 
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
+        endless = isinstance(event, yaml.ScalarEvent) and is_endless_number(event.value)
+        if depth > DEEPEST or endless:
             return True
     return False
 

@@ -109,7 +109,10 @@ async def test_one_adapter_that_cannot_be_coped_with_does_not_end_the_others(
         assert float(alphas["style-r16"]) > 1
 
 
-@pytest.mark.parametrize("value", ["!!int", "!!bool maybe", "!!timestamp soon", "[", "2024-99-99"])
+@pytest.mark.parametrize(
+    "value",
+    ["!!int", "!!bool maybe", "!!timestamp soon", "[", "2024-99-99", "1:" * 200 + "0.5", "0x" + "f" * 5000],
+)
 async def test_a_run_whose_file_cannot_be_read_is_listed(workbench: Make, outputs: Path, value: str) -> None:
     odd = outputs / "odd"
     odd.mkdir()

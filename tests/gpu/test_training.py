@@ -100,7 +100,7 @@ def test_a_thread_gives_the_memory_back(trained: Trained) -> None:
     assert measured["held"] <= 1e6
 
 
-def test_memory_that_runs_out_ends_in_a_hint_and_the_last_checkpoint_is_whole(
+def test_memory_that_runs_out_ends_in_a_hint(
     llama: Path, long_rows: Path, trained: Trained, tmp_path: Path
 ) -> None:
     measured = trained(

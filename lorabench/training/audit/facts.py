@@ -73,7 +73,8 @@ def _unexplained(step: Step, tensor: TensorStep) -> Agreement | None:
     expected = _expected(step, tensor)
     if expected is None:
         return None
-    found = agreement(tensor, expected, _OPTIMIZER_ROUNDINGS, more=rounded_betas(tensor.group, tensor.state))
+    betas = rounded_betas(tensor.group, tensor.state) if tensor.cuda else 0.0
+    found = agreement(tensor, expected, _OPTIMIZER_ROUNDINGS, more=betas)
     size = float(applied(tensor).norm())
     if size == 0:
         return None  # the findings on what stands still tell of it

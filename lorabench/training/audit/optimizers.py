@@ -45,9 +45,9 @@ def expected_update(
 
 
 def rounded_betas(group: Mapping[str, Any], state: Mapping[str, Any]) -> float:
-    """Return the share of a fused Adam's step that the rounding of β₁ and β₂ may account for; 0 for others.
+    """Return the share of a fused Adam's step on a GPU that rounding β₁ and β₂ may account for; 0 for others.
 
-    On a GPU that kernel holds them in float32 (PyTorch's native/cuda/fused_adam_utils.cuh): then 1 − β and
+    That kernel holds them in float32 (PyTorch's native/cuda/fused_adam_utils.cuh): then 1 − β and
     1 − βⁿ have lost digits, 1 − 0.999 three of seven. A step goes with the first moment and with the root of
     the second.
     """

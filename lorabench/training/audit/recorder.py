@@ -26,6 +26,7 @@ class TensorStep:
     `param.grad` when the optimizer stepped, without the scale; `hooked` what a hook saw last of its
     `hook_calls`. None is no gradient.
     `state` is the optimizer's state of this tensor as it was before the step, `group` its options (lr, …).
+    `cuda` says that the parameter itself lies on a GPU.
     """
 
     before: Tensor
@@ -36,6 +37,7 @@ class TensorStep:
     hook_calls: int = 0
     state: Mapping[str, Any] = field(default_factory=dict)
     group: Mapping[str, Any] = field(default_factory=dict)
+    cuda: bool = False
 
 
 @dataclass(slots=True)
@@ -167,6 +169,7 @@ class Recorder(TrainerCallback):
                 used=None if parameter.grad is None else _copy(parameter.grad) / scale,
                 state={k: _copied(v) for k, v in optimizer.state.get(parameter, {}).items()},
                 group={k: _copied(v) for k, v in group.items() if k != "params"},
+                cuda=parameter.is_cuda,
             )
 
     def on_optimizer_step(self, args: Any, state: Any, *_: Any, **__: Any) -> None:

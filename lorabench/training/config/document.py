@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from lorabench.errors import NOT_AS_TAGGED
-from lorabench.text import visible
+from lorabench.text import is_endless_number, visible
 from lorabench.training.config.edit import REMOVED, Path, expected, put, remove, rename
 from lorabench.training.config.field import ConfigError, FieldProblem, described
 from lorabench.training.config.yaml_errors import told
@@ -42,6 +42,10 @@ def read(text: str) -> Document:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         if tree is not None and _written_out(tree, {}) > MOST_NODES:
             return _broken(text, [FieldProblem("", "Its aliases, written out, would have no end.")])
+        for line in _endless_numbers(tree):
+            return _broken(
+                text, [FieldProblem("", f"Line {line}: a number of hundreds of digits.", line=line)]
+            )
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         return _broken(text, [told(error, text)])
@@ -49,7 +53,11 @@ def read(text: str) -> Document:
         return _broken(text, [FieldProblem("", "This YAML is nested too deeply to be read.")])
     except NOT_AS_TAGGED as error:
         # PyYAML reads 2024-99-99 as a date, and a whole number of 5,000 digits.
-        why = visible(error) if isinstance(error, ValueError) else "it is not what its !!tag says"
+        why = (
+            visible(error)
+            if isinstance(error, ValueError | OverflowError)
+            else "it is not what its !!tag says"
+        )
         return _broken(text, [FieldProblem("", f"A value cannot be read: {why}.")])
     if values is None:
         empty = FieldProblem("", "The file is empty: no field is set.", "a field a line, as in lora_r: 8")
@@ -67,6 +75,17 @@ def read(text: str) -> Document:
         lines[key.value] = key.start_mark.line + 1
     named = {key: value for key, value in values.items() if isinstance(key, str)}
     return Document(text, named, lines, tuple(problems), broken=bool(problems))
+
+
+def _endless_numbers(node: yaml.Node | None) -> Iterator[int]:
+    """Yield the lines of numbers that no field can mean, and no message could hold."""
+    if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
+        if is_endless_number(node.value):
+            yield node.start_mark.line + 1
+    elif isinstance(node, yaml.CollectionNode):
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                yield from _endless_numbers(part)
 
 
 def _written_out(node: yaml.Node, known: dict[int, float]) -> float:

@@ -15,8 +15,9 @@ class Pass:
     """One micro-batch: its shape in rows and tokens, and the arithmetic.
 
     `dtype` is that of the weights, `autocast` that of the matrix products (None: the same), both by torch's
-    names. `adapter` is the dtype of what is trained. `gpu` says that dropout keeps masks of a byte, as CUDA
-    does, not of a float; `int8`, that the frozen products keep their inputs, as bitsandbytes' MatMul8bitLt.
+    names; `trained` what the trainer casts trained weights to (None: they stay as PEFT made them). `gpu` says
+    that dropout keeps masks of a byte, as CUDA does, not of a float; `flash`, that PyTorch's flash attention
+    runs on it; `int8`, that the frozen products keep their inputs, as bitsandbytes' MatMul8bitLt does.
     """
 
     batch: int
@@ -24,8 +25,9 @@ class Pass:
     dtype: str
     autocast: str | None
     attention: str | None = None
-    adapter: str = "float32"
+    trained: str | None = None
     gpu: bool = True
+    flash: bool = True
     int8: bool = False
 
 
@@ -81,5 +83,5 @@ def dimensions(config: PretrainedConfig) -> Mapping[str, int]:
         "layers": int(text.num_hidden_layers),
         "hidden": hidden,
         "feed_forward": feed_forward * int(chosen),
-        "heads": int(text.num_attention_heads),
+        "heads": int(getattr(text, "num_attention_heads", 0)),
     }

@@ -50,15 +50,26 @@ class Setting:
     optimizer: float
     paged: bool
     gpu: bool
+    flash: bool = True
 
     @property
     def run(self) -> Pass:
         """The micro-batch as the model sees it; packed rows are joined to one."""
         batch, length = (1, self.batch * self.length) if self.packed else (self.batch, self.length)
         dtype = (self.autocast or self.dtype) if self.bits < 16 else self.dtype
-        adapter = "float32" if self.adapter == 4 else "bfloat16"
-        int8 = self.bits == 8
-        return Pass(batch, length, dtype, self.autocast, self.attention, adapter, gpu=self.gpu, int8=int8)
+        # As build.train_in_float32 and SFTTrainer, for a quantized model, do.
+        trained = "bfloat16" if self.adapter == 2 else "float32" if self.autocast == "float16" else None
+        return Pass(
+            batch,
+            length,
+            dtype,
+            self.autocast,
+            self.attention,
+            trained,
+            gpu=self.gpu,
+            flash=self.flash,
+            int8=self.bits == 8,
+        )
 
 
 def memory_findings(
@@ -120,6 +131,7 @@ def setting_of(config: RunConfig, model: PretrainedConfig, longest: int | None =
         optimizer=optimizer_bytes(config, width),
         paged="paged" in str(config.get("optim")),
         gpu=gpu,
+        flash=capability is not None and capability >= (8, 0),
     )
 
 
@@ -133,7 +145,7 @@ def estimate(
       LLM.int8 one byte. Embeddings, norms and the head are not quantized, nor a mixture's experts.
     - adapter, gradients: a gradient of the same width for each trained parameter.
     - optimizer: see `steps.optimizer_bytes`; a paged one may lie in the host's memory altogether.
-    - activations: counted on fake tensors (activations.py). The backward pass adds gradients of what it goes
+    - activations: counted on fake tensors (trace.py). The backward pass adds gradients of what it goes
       through: at the most as much as the largest layer keeps.
     - logits: see `_logits`.
     - overhead: the CUDA context and its kernels ("Model training anatomy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 HIDDEN_WORLD_SIZE = "LORABENCH_WORLD_SIZE"
 """Holds WORLD_SIZE where the first of several processes must not meet the others yet."""
+HIDDEN_SHARED = "LORABENCH_SHARED"
+"""Set where these all run on this machine, and not on its CPU."""
 _LARGEST = 100_000  # bytes of accelerate's configuration
 _SPREADING = {"MULTI_GPU", "FSDP", "DEEPSPEED", "MEGATRON_LM"}
 
@@ -48,7 +51,8 @@ def processes_of(config: RunConfig) -> Processes:
     """
     launched = os.environ.get("WORLD_SIZE") or os.environ.get(HIDDEN_WORLD_SIZE)
     if launched:
-        return Processes(int(launched), "WORLD_SIZE")
+        shared = share_gpus(os.environ) or HIDDEN_SHARED in os.environ
+        return Processes(int(launched), "WORLD_SIZE", gpus=gpu_count() if shared else None)
     theirs, place = _accelerate_file(config)
     gpus = gpu_count()
     asked = count = config.get("num_processes")
@@ -58,9 +62,17 @@ def processes_of(config: RunConfig) -> Processes:
     if not isinstance(count, int):
         count, source = gpus, "one a GPU"
     if count > 1 and (theirs.get("distributed_type") in _SPREADING or (not theirs and gpus > 1)):
-        alone = theirs.get("num_machines", 1) == 1
+        alone = theirs.get("num_machines", 1) == 1 and not theirs.get("use_cpu")
         return Processes(count, source, gpus=gpus if alone else None)
     return Processes(1, asked=asked if count == asked and count > 1 else None)
+
+
+def share_gpus(variables: Mapping[str, str]) -> bool:
+    """Say whether a launcher's processes are all on this machine, and not told to train on its CPU."""
+    world, cpu = variables.get("WORLD_SIZE"), variables.get("ACCELERATE_USE_CPU", "").lower()
+    return (
+        world is not None and world == variables.get("LOCAL_WORLD_SIZE") and cpu not in ("true", "1", "yes")
+    )
 
 
 def gpu_count() -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lorabench.training.preflight.activations import Activations, Pass, by_formula, dimensions
@@ -27,12 +29,14 @@ def activations(
 
     The most has all scores of the attention where CUDA may keep them: where rows are of one length
     transformers leaves it to PyTorch to share keys among heads, and of its kernels only flash attention does
-    that without them, which computes in 16 bits. Padded rows go another way.
+    that without them: in 16 bits, on compute capability 8.0 or more. Padded rows go another way.
     """
     least, most = traced(config, lora, model, run)
     text = config.get_text_config()
-    shared = getattr(text, "num_key_value_heads", None) not in (None, text.num_attention_heads)
-    if run.gpu and shared and run.attention is None and (run.autocast or run.dtype) == "float32":
+    keys, heads = (getattr(text, name, None) for name in ("num_key_value_heads", "num_attention_heads"))
+    shared = keys is not None and keys != heads
+    flash = run.flash and (run.autocast or run.dtype) != "float32"
+    if run.gpu and shared and run.attention is None and not flash:
         most = traced(config, lora, model, replace(run, attention="eager"))[1]
     return least, most
 
@@ -74,39 +78,55 @@ def trace(
     that are alike, as the kinds of weights and adapters tell, the second is run and stands for all. A
     mixture's routing may depend on values, which fake tensors lack: then it fails.
     """
+    kinds = _layer_kinds(config, model)
+    shown = _enough(kinds)
+    try:
+        counter, hidden = _forward(_decoder(_first_layers(config, shown), lora, run), shown, run)
+    except (AttributeError, LookupError, RuntimeError, NotImplementedError, TypeError, ValueError):
+        return None  # the caller says that it estimates by a formula instead
+    return counter.result(kinds, shown, hidden)
+
+
+def _forward(decoder: nn.Module, shown: int, run: Pass) -> tuple[_Counter, int]:
+    """Run the decoder, of so many layers; return what was counted, and the bytes of its hidden states."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.func import functional_call
 
-    kinds = _layer_kinds(config, model)
-    shown = _enough(kinds)
-    decoder = _decoder(_first_layers(config, shown), lora, run)
-    layers = decoder.get_submodule("layers")
     counter = _Counter()
-    for layer in layers.children():
+    for layer in _layers(decoder, shown):
         layer.register_forward_pre_hook(counter.at_layer)
     inputs: list[Any] = []
     for module in decoder.modules() if run.int8 else ():
         if type(module) is torch.nn.Linear and not module.weight.requires_grad:
             module.register_forward_pre_hook(lambda _, given: inputs.append(counter.save(given[0])))
     autocast = torch.autocast("cpu", getattr(torch, run.autocast)) if run.autocast else nullcontext()
-    try:
-        with FakeTensorMode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            values = {
-                name: torch.empty(p.shape, dtype=p.dtype, device="cpu", requires_grad=p.requires_grad)
-                for name, p in decoder.named_parameters()
-            }
-            buffers = {
-                name: torch.empty(b.shape, dtype=b.dtype, device="cpu") for name, b in decoder.named_buffers()
-            }
-            counter.leave_out(values.values())
-            tokens = torch.zeros(run.batch, run.length, dtype=torch.long)
-            with autocast, torch.autograd.graph.saved_tensors_hooks(counter.save, lambda kept: kept.tensor):
-                hidden = functional_call(decoder, values | buffers, (tokens,), {"use_cache": False})[0]
-            return counter.result(kinds, shown, hidden.untyped_storage().nbytes())
-    except (RuntimeError, NotImplementedError, TypeError, ValueError):
-        return None  # the caller says that it estimates by a formula instead
+    with FakeTensorMode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values = {
+            name: torch.empty(p.shape, dtype=p.dtype, device="cpu", requires_grad=p.requires_grad)
+            for name, p in decoder.named_parameters()
+        }
+        buffers = {
+            name: torch.empty(b.shape, dtype=b.dtype, device="cpu") for name, b in decoder.named_buffers()
+        }
+        counter.leave_out(values.values())
+        tokens = torch.zeros(run.batch, run.length, dtype=torch.long)
+        with autocast, torch.autograd.graph.saved_tensors_hooks(counter.save, lambda kept: kept.tensor):
+            hidden = functional_call(decoder, values | buffers, (tokens,), {"use_cache": False})[0]
+        counter.finish()  # while there is the graph
+        return counter, int(hidden.untyped_storage().nbytes())
+
+
+def _layers(decoder: nn.Module, count: int) -> Sequence[nn.Module]:
+    """Return the decoder's layers, whatever they are called there: `layers`, `h`, …"""
+    import torch
+
+    lists = (each for each in decoder.modules() if isinstance(each, torch.nn.ModuleList))
+    found = next((each for each in lists if len(each) == count), None)
+    if found is None:
+        raise LookupError("there is no list of so many layers")
+    return list(found)
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
@@ -122,13 +142,13 @@ class _Counter:
     def __init__(self) -> None:
         self._kept: weakref.WeakSet[_Kept] = weakref.WeakSet()
         self._parameters: set[int] = set()
-        self._before: list[int] = []
+        self._at: list[int] = []
 
     def leave_out(self, tensors: Iterable[Tensor]) -> None:
         self._parameters = {tensor.untyped_storage()._cdata for tensor in tensors}
 
     def save(self, tensor: Tensor) -> _Kept:
-        kept = _Kept(tensor)
+        kept = _Kept(tensor.detach())  # or an output would hold the graph, which holds it
         self._kept.add(kept)
         return kept
 
@@ -138,11 +158,13 @@ class _Counter:
         return sum(size for address, size in sizes.items() if address not in self._parameters)
 
     def at_layer(self, _module: nn.Module, _inputs: Any) -> None:
-        self._before.append(self.bytes())
+        self._at.append(self.bytes())
+
+    def finish(self) -> None:
+        self._at.append(self.bytes())
 
     def result(self, kinds: Sequence[object], shown: int, hidden: int) -> Activations:
-        ends = [*self._before[1:], self.bytes()]
-        of_layer = [end - begin for begin, end in zip(self._before, ends, strict=True)]
+        of_layer = [end - begin for begin, end in pairwise(self._at)]
         each: dict[object, int] = {}
         met: dict[object, int] = {}
         for kind, size in zip(kinds[:shown], of_layer, strict=True):
@@ -155,7 +177,7 @@ class _Counter:
             layers=layers,
             largest_layer=max(each.values()),
             borders=hidden * len(kinds),
-            around=max(0, self._before[0] + of_layer[-1] - each[kinds[shown - 1]]),
+            around=max(0, self._at[0] + of_layer[-1] - each[kinds[shown - 1]]),
             hidden=hidden,
         )
 
@@ -167,9 +189,8 @@ def _layer_kinds(config: PretrainedConfig, model: MetaModel) -> list[object]:
     types: Sequence[str] = getattr(text, "layer_types", None) or [""] * count
     parts: list[list[object]] = [[layer_type] for layer_type in types]
     for name, facts in [*_shapes(model), *model.adapted.items(), *((name, 0) for name in model.experts)]:
-        before, _, rest = name.partition(".layers.")
-        number, _, inner = rest.partition(".")
-        if "vision" not in before and number.isdecimal() and int(number) < count:
+        before, number, inner = [*re.split(r"\.(\d+)\.", name, maxsplit=1), "", ""][:3]
+        if number and "vision" not in before and int(number) < count:
             parts[int(number)].append((inner, facts))
     return [tuple(part) for part in parts]
 
@@ -206,9 +227,9 @@ def _decoder(config: PretrainedConfig, lora: LoraConfig | None, run: Pass) -> nn
     model = base_model(config, getattr(torch, run.dtype))
     if lora is not None:
         inject(model, lora)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(getattr(torch, run.adapter))
+    if run.trained is not None:
+        for parameter in filter(lambda each: each.requires_grad, model.parameters()):
+            parameter.data = parameter.data.to(getattr(torch, run.trained))
     decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
     if run.gpu:
         _drop_as_cuda_does(decoder)

@@ -10,8 +10,8 @@ import gc
 def import_libraries() -> None:
     """Import what trains, and leave what that made out of later garbage collections.
 
-    A full collection over the libraries' objects stops the screen for 200 to 300 ms. This is done once: what
-    a training leaves behind must not be frozen by the next.
+    A full collection over the libraries' objects stops the screen for 200 to 300 ms. What else there is then
+    is left out too, with all that it comes to hold: this is done once, and before a model is loaded.
     """
     gc.disable()
     try:

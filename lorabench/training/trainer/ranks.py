@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lorabench.training.preflight.processes import HIDDEN_WORLD_SIZE
+from lorabench.training.preflight.processes import HIDDEN_SHARED, HIDDEN_WORLD_SIZE, share_gpus
 
 _RANKS = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
@@ -52,8 +52,11 @@ def without_ranks() -> Iterator[None]:
     }
     if "WORLD_SIZE" in hidden:
         os.environ[HIDDEN_WORLD_SIZE] = hidden["WORLD_SIZE"]
+    if share_gpus(hidden):
+        os.environ[HIDDEN_SHARED] = "1"
     try:
         yield
     finally:
-        os.environ.pop(HIDDEN_WORLD_SIZE, None)
+        for name in (HIDDEN_WORLD_SIZE, HIDDEN_SHARED):
+            os.environ.pop(name, None)
         os.environ.update(hidden)

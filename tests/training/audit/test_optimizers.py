@@ -199,6 +199,9 @@ def test_betas_that_a_gpu_s_kernel_rounds_are_no_fault_and_a_thousandth_is(
 ) -> None:
     monkeypatch.setattr(torch, "_fused_adamw_", partial(on_a_gpu, share=share))
     steps = recorded(configured(optim="adamw_torch_fused", learning_rate=0.01), steps=3)
+    for tensor in (tensor for step in steps for tensor in step.tensors.values()):
+        assert not tensor.cuda
+        tensor.cuda = True
     assert [finding.level for finding in own_findings(reduced(steps))] == [level]
     if share == 1:  # it has something to explain
         assert max(row.unexplained or 0.0 for step in reduced(steps) for row in step.tensors) > 4e-6

@@ -200,6 +200,9 @@ def test_braces_take_changes_too():
         ("day: 2024-99-99\n", None, "month must be in 1..12"),
         ("seed: !!int\n", None, "A value cannot be read: it is not what its !!tag says."),
         ("bf16: !!bool maybe\n", None, "A value cannot be read: it is not what its !!tag says."),
+        ("seed: 1\nlora_r: " + "1:" * 200 + "0.5\n", 2, "Line 2: a number of hundreds of digits."),
+        ("? 0x" + "f" * 5000 + "\n: 3\n", 1, "Line 1: a number of hundreds of digits."),
+        ("env: {A: [-" + "1:" * 3000 + "1]}\n", 1, "Line 1: a number of hundreds of digits."),
         ("seed: !!timestamp soon\n", None, "A value cannot be read: it is not what its !!tag says."),
     ],
 )

@@ -121,6 +121,40 @@ QWEN_3_5_4B = {
     "tie_word_embeddings": True,
     "dtype": "bfloat16",
 }
+# Layers are `h` here, weights lie the other way, and widths have other names.
+GPT_2 = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "vocab_size": 50257,
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "n_positions": 1024,
+    "tie_word_embeddings": True,
+}
+FALCON = {
+    "architectures": ["FalconForCausalLM"],
+    "model_type": "falcon",
+    "vocab_size": 65024,
+    "hidden_size": 4544,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 71,
+    "multi_query": True,
+    "parallel_attn": True,
+    "alibi": False,
+    "bias": False,
+    "dtype": "bfloat16",
+}
+MAMBA = {
+    "architectures": ["MambaForCausalLM"],
+    "model_type": "mamba",
+    "vocab_size": 50280,
+    "hidden_size": 768,
+    "num_hidden_layers": 24,
+    "state_size": 16,
+    "max_position_embeddings": 2048,
+    "dtype": "float32",
+}
 
 
 def model_folder(folder: Path, config: dict[str, Any]) -> Path:

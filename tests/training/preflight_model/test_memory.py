@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from trl.trainer.utils import get_quantization_config
 
 from lorabench.runs.device import Device
@@ -24,7 +27,14 @@ from lorabench.training.preflight.meta_model import MetaModel, meta_model
 from lorabench.training.preflight.model_source import source_of
 from lorabench.training.preflight.trace import trace
 from lorabench.training.trainer.build import parse
-from tests.training.preflight_model.architectures import LLAMA_2_7B, MIXTRAL_8X7B, QWEN_2_5_05B
+from tests.training.preflight_model.architectures import (
+    FALCON,
+    GPT_2,
+    LLAMA_2_7B,
+    MAMBA,
+    MIXTRAL_8X7B,
+    QWEN_2_5_05B,
+)
 from tests.training.preflight_model.conftest import Configure
 from tests.training.preflight_model.trained import LiveBytes, rows, trainer_of
 
@@ -85,33 +95,82 @@ def test_the_band_holds_the_peak_of_a_real_training(
     assert high < 1.4 * low
 
 
-@pytest.mark.parametrize("autocast", [None, "bfloat16"])
-def test_what_the_trace_counts_is_what_autograd_saves(
-    configure: Configure, samples: Path, autocast: str | None
+class Held:
+    """Stands for a storage that autograd saved, for as long as it does."""
+
+    def __init__(self, storage: torch.UntypedStorage) -> None:
+        self.storage = storage
+
+
+@pytest.mark.parametrize(
+    ("dtype", "autocast", "fields"),
+    [
+        ("float32", None, {}),
+        ("float32", "bfloat16", {}),
+        ("float32", None, {"use_dora": True}),
+        ("bfloat16", None, {"lora_modules_to_save": ["o_proj"], "lora_target_modules": ["q_proj", "v_proj"]}),
+    ],
+    ids=str,
+)
+def test_what_the_trace_counts_is_what_autograd_keeps(
+    configure: Configure, samples: Path, dtype: str, autocast: str | None, fields: dict[str, Any]
 ) -> None:
-    """The same pass on real tensors: every storage that is saved, counted once, parameters not at all."""
+    """The same pass on real tensors: every storage that is kept, counted once, parameters not at all."""
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
-    config = configure(samples / "demo-model", lora_dropout=0.05)
-    run = Pass(3, 50, "float32", autocast, gpu=False)
+    config = configure(samples / "demo-model", lora_dropout=0.05, **fields)
+    run = Pass(3, 50, dtype, autocast, gpu=False)
     traced = trace(*looked_at(config), run)
-    base = AutoModelForCausalLM.from_pretrained(samples / "demo-model", dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(samples / "demo-model", dtype=getattr(torch, dtype))
     decoder = get_peft_model(base, config.peft_config()).train().base_model.model.model
-    saved = {parameter.untyped_storage()._cdata: (0, None) for parameter in decoder.parameters()}
+    parameters = {parameter.untyped_storage()._cdata for parameter in decoder.parameters()}
+    saved: list[weakref.ref[Held]] = []
 
-    def save(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        saved.setdefault(storage._cdata, (storage.nbytes(), storage))
-        return tensor
+    def save(tensor: torch.Tensor) -> Held:
+        held = Held(tensor.untyped_storage())
+        saved.append(weakref.ref(held))
+        return held
 
     mask = torch.ones(3, 50)
     mask[0, 40:] = 0  # a batch of unequal rows: without padding there would be no mask, and a little less
     bf16 = torch.autocast("cpu", torch.bfloat16, enabled=autocast is not None)
-    with bf16, torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
-        decoder(torch.ones(3, 50, dtype=torch.long), attention_mask=mask, use_cache=False)
+    with bf16, torch.autograd.graph.saved_tensors_hooks(save, lambda _: pytest.fail("nothing goes back")):
+        result = decoder(torch.ones(3, 50, dtype=torch.long), attention_mask=mask, use_cache=False)
+    held = [each.storage for ref in saved if (each := ref()) is not None]
+    sizes = {storage._cdata: storage.nbytes() for storage in held if storage._cdata not in parameters}
+    assert result[0].requires_grad
     assert traced is not None
-    assert traced.kept(False) == pytest.approx(sum(size for size, _ in saved.values()), rel=0.01)
+    assert traced.kept(False) == pytest.approx(sum(sizes.values()), rel=0.01)
+
+
+def test_a_trace_leaves_nothing_behind(configure: Configure, samples: Path) -> None:
+    def fakes() -> int:
+        gc.collect()
+        return sum(isinstance(each, FakeTensor) for each in gc.get_objects())
+
+    looked = looked_at(configure(samples / "demo-model", use_dora=True))
+    before = fakes()
+    assert trace(*looked, Pass(3, 50, "float32", None)) is not None
+    assert fakes() == before
+
+
+@pytest.mark.parametrize(
+    ("architecture", "modules", "by_formula"),
+    [
+        (GPT_2, ["c_attn", "c_fc"], False),
+        (FALCON, ["query_key_value", "dense"], False),
+        (MAMBA, ["in_proj", "x_proj"], True),
+    ],
+    ids=["gpt2", "falcon", "mamba"],
+)
+def test_an_architecture_of_another_make_is_weighed_too(
+    configure: Configure, architecture: dict[str, Any], modules: list[str], by_formula: bool
+) -> None:
+    config = configure(architecture, lora_target_modules=modules)
+    (finding,) = memory_findings(config, device=Device("a GPU", 0, 80 * GB))
+    assert finding.level == "ok"
+    assert ("activations by a formula" in finding.detail) is by_formula
 
 
 def test_weights_take_their_width_and_quantized_ones_theirs(configure: Configure) -> None:
@@ -153,6 +212,8 @@ def test_keys_that_heads_share_may_cost_all_scores_in_float32(configure: Configu
     assert high > kept(shared, dtype="float32", attention="eager")[0] > 1.3 * low
     for least, most in (kept(alone, dtype="float32"), kept(shared)):
         assert most < 1.1 * least
+    low, high = kept(shared, dtype="float16", flash=False)  # a T4
+    assert high > 1.3 * low
 
 
 def test_a_mixtures_experts_are_not_quantized(configure: Configure) -> None:

@@ -16,6 +16,7 @@ from trl.scripts.sft import make_parser
 from lorabench.errors import LorabenchError
 from lorabench.training.preflight.processes import processes_of
 from lorabench.training.preflight.steps import steps_findings
+from lorabench.training.trainer.ranks import without_ranks
 from tests.training.preflight_model.conftest import Configure
 
 THEIRS = {"compute_environment": "LOCAL_MACHINE", "num_machines": 1, "use_cpu": False, "debug": False}
@@ -136,6 +137,31 @@ def test_more_processes_than_gpus_are_an_error(
     assert [told in finding.message for finding in errors] == ([True] if told else [])
     if errors and errors[0].mend:
         assert errors[0].mend.changes == {"num_processes": there}
+
+
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}, True),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, False),  # of two machines, each with GPUs of its own
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "ACCELERATE_USE_CPU": "true"}, False),
+    ],
+)
+def test_the_first_of_processes_that_lack_gpus_says_so_for_all(
+    configure: Configure,
+    samples: Path,
+    gpus: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    refused: bool,
+) -> None:
+    gpus(1)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    config = configure(samples / "demo-model", use_cpu=False)
+    with without_ranks():
+        levels = [finding.level for finding in steps_findings(config, 1000)]
+    assert ("error" in levels) is refused
 
 
 def test_a_file_of_accelerates_that_is_not_there_is_named(
