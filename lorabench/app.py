@@ -18,7 +18,7 @@ from lorabench.errors import LorabenchError
 from lorabench.files import is_file, is_folder
 from lorabench.resources import resource
 from lorabench.runs.device import Device
-from lorabench.runs.history import RUN_FILE
+from lorabench.runs.history import ADAPTER_FILE, RUN_FILE
 from lorabench.screens.analysis import Analysis
 from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
@@ -266,12 +266,15 @@ class LorabenchApp(TerminalApp):
         self.show_error(error, "not started")
 
     def action_show(self, mode: str) -> None:
-        """Switch to a screen; to the configuration of the run that is watched where none is open."""
-        watched = None if self.run_folder is None else self.run_folder / RUN_FILE
-        if mode == "config" and self.config_file is None and watched is not None and is_file(watched):
-            self.open_config(watched)
-        else:
-            self.switch_mode(mode)
+        """Switch to a screen; to the configuration or the adapter of the watched run where none is open."""
+        run = self.run_folder
+        if mode == "config" and self.config_file is None and run is not None and is_file(run / RUN_FILE):
+            self.open_config(run / RUN_FILE)
+            return
+        wanted = mode in ("layers", "spectra", "base") and self.analysis.path is None
+        if wanted and run is not None and is_file(run / ADAPTER_FILE):
+            self.analysis.open(run)
+        self.switch_mode(mode)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         return commands(self, screen)

@@ -21,6 +21,7 @@ from lorabench.runs.trainer_state import events_of_checkpoints
 State = Literal["configured", "training", "unfinished", "finished", "stopped", "failed", "checkpoint"]
 
 RUN_FILE = "run.yaml"
+ADAPTER_FILE = "adapter_model.safetensors"
 
 # Of a longer one only the newest start and the end are read: enough for its state and its last losses.
 WHOLE_FILE_BYTES = 300_000

@@ -75,6 +75,7 @@ which of the two to keep.
         super().__init__()
         self.client = PreflightClient(self)
         self.mask: MaskDialog | None = None
+        self.refused: str | None = None  # the text that could not become a form when it was last tried
 
     def body(self) -> ComposeResult:
         yield FilterLine("part of a field's name")
@@ -252,7 +253,11 @@ which of the two to keep.
             area.focus()
             return
         if self.config.broken:
-            why = f"The form needs YAML that can be read. {self.config.broken}"
+            if area.text == self.refused:
+                self.workbench.when_saved(lambda: self.app.switch_mode("bench"))
+                return
+            self.refused = area.text
+            why = f"The form needs YAML that can be read (esc again: to the bench). {self.config.broken}"
             self.notify(why, severity="warning", markup=False)
             return
         views.current = "form"

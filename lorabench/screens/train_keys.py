@@ -5,9 +5,8 @@ from __future__ import annotations
 from textual.binding import Binding, BindingType
 
 from lorabench.files import is_file
+from lorabench.runs.history import ADAPTER_FILE
 from lorabench.screens.train_watch import RunWatch
-
-ADAPTER_FILE = "adapter_model.safetensors"
 
 TRAIN_KEYS: list[BindingType] = [
     # The most wanted first: where the line of keys is short, the last give way.

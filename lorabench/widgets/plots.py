@@ -213,7 +213,8 @@ def by_depth(
     hidden, left_out = len(placed) - len(cells), len(points) - len(placed)
     counts = [f"{len(placed)} {'layer' if len(placed) == 1 else 'layers'}"]
     counts += [f"{number} {word}" for number, word in ((hidden, "hidden"), (left_out, "not shown")) if number]
-    plt.title(f"{title}: {', '.join(counts)}")
+    told = f"{title}: {', '.join(counts)}"
+    plt.title(told if len(told) <= columns else title)  # or plotext leaves out a title that has no room
     plt.xlim(left, right)
     plt.ylim(bottom, top)
     plt.xticks(whole_ticks(int(depths.min()), int(depths.max())))

@@ -255,6 +255,10 @@ async def test_yaml_that_cannot_be_read_stays_to_be_mended_and_says_where(
         await pilot.press("escape")
         await until(pilot, lambda: "Line 2" in text_of(app))
         assert app.screen.query_one("#left").current == "yaml"
+        await pilot.press("escape")  # who would rather not mend it is not kept
+        await until(pilot, lambda: isinstance(app.screen, BenchScreen))
+        await pilot.press("2")
+        await until(pilot, lambda: "lora_alpha: [16" in text_of(app))
         app.screen.query_one(TextArea).load_text("lora_r: 9\n")
         await pilot.press("escape")
         await until(pilot, lambda: "lora_r" in form(app).lines.names)

@@ -172,6 +172,8 @@ def test_letters_that_hide_others_are_counted(spectra):
     lines = drawn(plots.norm_by_depth, twice)
     assert "24 layers, 12 hidden" in lines[0]
     assert sum(line.count("q") + line.count("v") for line in lines[1:-2]) == 12
+    for width in range(24, 60):  # the counts give way to the title
+        assert "‖ΔW‖ by depth" in drawn(plots.norm_by_depth, twice, (width, 12))[0], width
 
 
 def test_borders_far_from_the_values_do_not_stretch_the_axis(spectra):

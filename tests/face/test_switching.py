@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,17 @@ def test_what_is_imported_beforehand_is_there_and_brings_no_library_that_trains(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == sorted(PREFETCHED)
+
+
+@pytest.mark.parametrize(("key", "shown"), [("4", "42 rows"), ("5", "singular values"), ("6", "42 layers")])
+async def test_a_screen_of_an_adapter_shows_that_of_the_watched_run_where_none_is_open(
+    run: Path, samples: Path, key: str, shown: str
+) -> None:
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copy(samples / "style-clean-r16" / name, run)
+    app = app_on(run.parent)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await watch(pilot, run)
+        await pilot.press(key)
+        await sees(pilot, shown)
+        assert app.analysis.path == run

@@ -42,23 +42,14 @@ def read(text: str) -> Document:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         if tree is not None and _written_out(tree, {}) > MOST_NODES:
             return _broken(text, [FieldProblem("", "Its aliases, written out, would have no end.")])
-        for line in _endless_numbers(tree):
-            return _broken(
-                text, [FieldProblem("", f"Line {line}: a number of hundreds of digits.", line=line)]
-            )
+        unreadable = next(_unreadable(tree), None)
+        if unreadable is not None:
+            return _broken(text, [unreadable])
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         return _broken(text, [told(error, text)])
     except RecursionError:
         return _broken(text, [FieldProblem("", "This YAML is nested too deeply to be read.")])
-    except NOT_AS_TAGGED as error:
-        # PyYAML reads 2024-99-99 as a date, and a whole number of 5,000 digits.
-        why = (
-            visible(error)
-            if isinstance(error, ValueError | OverflowError)
-            else "it is not what its !!tag says"
-        )
-        return _broken(text, [FieldProblem("", f"A value cannot be read: {why}.")])
     if values is None:
         empty = FieldProblem("", "The file is empty: no field is set.", "a field a line, as in lora_r: 8")
         return Document(text, problems=(empty,))
@@ -77,15 +68,32 @@ def read(text: str) -> Document:
     return Document(text, named, lines, tuple(problems), broken=bool(problems))
 
 
-def _endless_numbers(node: yaml.Node | None) -> Iterator[int]:
-    """Yield the lines of numbers that no field can mean, and no message could hold."""
-    if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
-        if is_endless_number(node.value):
-            yield node.start_mark.line + 1
-    elif isinstance(node, yaml.CollectionNode):
+def _unreadable(node: yaml.Node | None) -> Iterator[FieldProblem]:
+    """Say of each value where PyYAML would give up on it: 2024-99-99 is no date, and `!!int` no number."""
+    if isinstance(node, yaml.CollectionNode):
         for child in node.value:
             for part in child if isinstance(child, tuple) else (child,):
-                yield from _endless_numbers(part)
+                yield from _unreadable(part)
+    elif isinstance(node, yaml.ScalarNode):
+        why = _why_unreadable(node)
+        if why:
+            line = node.start_mark.line + 1
+            yield FieldProblem("", f"Line {line}: {why}.", line=line)
+
+
+def _why_unreadable(node: yaml.ScalarNode) -> str:
+    if node.tag.endswith((":int", ":float")) and is_endless_number(node.value):
+        return "a number of hundreds of digits"
+    try:
+        yaml.SafeLoader("").construct_object(node)
+    except yaml.YAMLError:
+        return ""  # it is told of the whole text
+    except ValueError as error:
+        return f"this value cannot be read: {visible(error)}"
+    except NOT_AS_TAGGED:
+        tag = visible(node.tag.rpartition(":")[2])
+        return f"{described(node.value)} is not what its tag !!{tag} says"
+    return ""
 
 
 def _written_out(node: yaml.Node, known: dict[int, float]) -> float:

@@ -197,13 +197,13 @@ def test_braces_take_changes_too():
         ("lora_r: !!python/name:os.system\n", 1, "must stand in quotes"),
         ("a: *nobody\n", 1, "must stand in quotes"),
         ("8: lora_r\n", None, "key 8 is not text"),
-        ("day: 2024-99-99\n", None, "month must be in 1..12"),
-        ("seed: !!int\n", None, "A value cannot be read: it is not what its !!tag says."),
-        ("bf16: !!bool maybe\n", None, "A value cannot be read: it is not what its !!tag says."),
+        ("day: 2024-99-99\n", 1, "Line 1: this value cannot be read: month must be in 1..12"),
+        ("lora_r: 8\nseed: !!int\n", 2, 'Line 2: "" is not what its tag !!int says.'),
+        ("bf16: !!bool maybe\n", 1, '"maybe" is not what its tag !!bool says.'),
         ("seed: 1\nlora_r: " + "1:" * 200 + "0.5\n", 2, "Line 2: a number of hundreds of digits."),
         ("? 0x" + "f" * 5000 + "\n: 3\n", 1, "Line 1: a number of hundreds of digits."),
         ("env: {A: [-" + "1:" * 3000 + "1]}\n", 1, "Line 1: a number of hundreds of digits."),
-        ("seed: !!timestamp soon\n", None, "A value cannot be read: it is not what its !!tag says."),
+        ("env: {A: [!!timestamp soon]}\n", 1, '"soon" is not what its tag !!timestamp says.'),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line_and_nothing_is_lost(text, line, words):
