@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +28,8 @@ def audit(path: Path, *, steps: int, every_tensor: bool, json: bool) -> int:
         LorabenchError: the run cannot be built; says why.
     """
     config = readable_config(path)
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the libraries will rename is not about this run
         from lorabench.training.audit.probe import audit as run_audit
 
         report = run_audit(config, steps)

@@ -73,7 +73,9 @@ def _plan_facts(row: Row) -> Facts:
         lora_alpha = row.config.get("lora_alpha")
         told = f"   lora_alpha {visible(lora_alpha)}" if lora_alpha is not None else ""
         facts.append(("rank", f"{row.rank}{told}"))
-    return [*facts, ("targets", visible(" ".join(row.targets)))] if row.targets else facts
+    if row.targets:
+        facts.append(("targets", visible(" ".join(row.targets))))
+    return [*facts, ("problem", row.problem)] if row.problem else facts
 
 
 def _run_facts(row: Row) -> Facts:

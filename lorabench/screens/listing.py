@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorabench.adapters.locate import AdapterLocation, find_adapters
 from lorabench.errors import NOT_AS_TAGGED
-from lorabench.files import read_plain
+from lorabench.files import is_there, read_plain
 from lorabench.json_text import DEEPEST
 from lorabench.runs.history import RUN_FILE, History, read_history
 from lorabench.runs.scan import find_runs
@@ -22,7 +22,8 @@ LARGEST_CONFIG = 100_000
 class Row:
     """A run, an adapter, both in one folder, or a folder that holds several; `depth` is its indent.
 
-    `config` is the run.yaml of a run that has no adapter yet, as it stands there.
+    `config` is the run.yaml of a run that has no adapter yet, as it stands there; `problem`, that none can be
+    read.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Row:
     history: History | None = None
     size: int = 0
     config: Mapping[str, object] = field(default_factory=dict)
+    problem: str = ""
 
     @property
     def run(self) -> Path:
@@ -70,7 +72,7 @@ class Row:
         if self.location is not None and any(f.level == "error" for f in self.location.findings):
             return "unreadable"
         if self.history is not None:
-            return self.history.state
+            return "unreadable" if self.problem and self.history.state == "configured" else self.history.state
         return "folder" if self.location is None else "adapter"
 
 
@@ -87,9 +89,9 @@ def list_folder(folder: Path) -> list[Row]:
         name = str(path.relative_to(above)) if path != above else path.absolute().name
         location = locations.get(path)
         size = _size(location.files) if location else 0
-        config = {} if location else _config(path / RUN_FILE)
+        config, problem = ({}, "") if location else _config(path / RUN_FILE)
         name = name.removesuffix(".safetensors")
-        row = Row(path, name, len(open_rows), location, read_history(path), size, config)
+        row = Row(path, name, len(open_rows), location, read_history(path), size, config, problem)
         rows.append(row)
         open_rows.append(row)
     return rows
@@ -122,16 +124,20 @@ def _branches(found: set[Path], folder: Path) -> set[Path]:
     return {parent for parent, number in ways.items() if number > 1 and parent != folder}
 
 
-def _config(path: Path) -> Mapping[str, object]:
-    """What a run.yaml says; nothing where it cannot be read, for the Config screen tells why."""
+def _config(path: Path) -> tuple[Mapping[str, object], str]:
+    """What a run.yaml says; nothing, and a problem, where it cannot be read: the Config screen tells why."""
     import yaml
 
+    if not is_there(path):
+        return {}, ""
     try:
         text = read_plain(path, LARGEST_CONFIG)
-        config = {} if _is_hostile(text) else yaml.load(text, Loader=yaml.CSafeLoader)
+        config = "" if _is_hostile(text) else yaml.load(text, Loader=yaml.CSafeLoader)
     except (OSError, RecursionError, yaml.YAMLError, *NOT_AS_TAGGED):
-        return {}
-    return config if isinstance(config, dict) else {}
+        config = ""
+    if config is None or isinstance(config, dict):
+        return config or {}, ""
+    return {}, f"{RUN_FILE} cannot be read: 2 says where."
 
 
 def _is_hostile(text: bytes) -> bool:

@@ -140,7 +140,7 @@ class RunTable(RowTable):
     def _known(self, row: Row) -> tuple[object, ...]:
         """All that the cells of a row hang on."""
         summary = self.summaries.get(row.path)
-        return row.name, row.depth, row.location, row.history, row.size, row.config, summary
+        return row.name, row.depth, row.location, row.history, row.size, row.config, row.problem, summary
 
     @property
     def current(self) -> Row | None:

@@ -112,6 +112,7 @@ async def test_one_adapter_that_cannot_be_coped_with_does_not_end_the_others(
 @pytest.mark.parametrize(
     "value",
     ["!!int", "!!bool maybe", "!!timestamp soon", "[", "2024-99-99", "1:" * 200 + "0.5", "0x" + "f" * 5000],
+    ids=range(7),
 )
 async def test_a_run_whose_file_cannot_be_read_is_listed(workbench: Make, outputs: Path, value: str) -> None:
     odd = outputs / "odd"
@@ -120,4 +121,6 @@ async def test_a_run_whose_file_cannot_be_read_is_listed(workbench: Make, output
     app = workbench()
     async with app.run_test(size=(120, 36)) as pilot:
         await settled(pilot)
-        assert "odd" in [row[0] for row in bench_rows(app)]
+        assert [row[1] for row in bench_rows(app) if row[0] == "odd"] == ["✘ unreadable"]
+        await pilot.press("down", "down")
+        await until(pilot, lambda: "run.yaml cannot be read: 2 says where." in detail(app))
