@@ -49,7 +49,10 @@ def train(path: Path, options: Options) -> int:
     config = readable_config(path)
     folder = config.folder
     _refuse_if_trained(folder)
-    if options.resume is None and not config.get("resume_from_checkpoint"):
+    asked = config.has("resume_from_checkpoint") and config.get(
+        "resume_from_checkpoint"
+    )  # TRL's: it takes long
+    if options.resume is None and not asked:
         _refuse_what_would_be_set_aside(folder)
     events = folder / EVENTS_FILE
     offset = events.stat().st_size if is_there(events) else 0

@@ -253,3 +253,13 @@ def test_nothing_starts_anew_unasked_beside_an_earlier_attempt(run, lorabench):
     assert "--anew" in done.stderr
     assert (run / "checkpoint-7").is_dir()
     assert not (run / "events.jsonl").exists()
+
+
+def test_who_is_refused_does_not_wait_for_the_libraries(run):
+    (run / "checkpoint-7").mkdir()
+    code = (
+        "import sys; from lorabench.__main__ import main; code = main(sys.argv[1:]); "
+        "assert not {'torch', 'trl', 'transformers'} & set(sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "train", str(run)], env=environment(), timeout=60)
+    assert done.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -45,9 +46,11 @@ def bounds(most_seconds: float = MOST_SECONDS) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + 4 * MOST_BYTES, unlimited[1]))
     before = signal.signal(signal.SIGALRM, _hangs)
     signal.setitimer(signal.ITIMER_REAL, HANGS)
+    gc.disable()  # what hypothesis has heaped up by then takes seconds to go through
     try:
         yield
     finally:
+        gc.enable()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_DATA, unlimited)
