@@ -72,6 +72,7 @@ def _trained(path: Path) -> Path:
     folder = path if named or not is_there(file) else readable_config(file).folder
     if not is_there(folder / EVENTS_FILE) and _owner(folder) is None:
         raise LorabenchError(
-            f"No training has been recorded in {visible(folder)}.", "Name a run's folder, or its run.yaml."
+            f"No training has been recorded in {visible(folder)}.",
+            "Name a run's folder, or its run.yaml; w on the Bench shows what other tools recorded.",
         )
     return folder

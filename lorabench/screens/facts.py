@@ -40,7 +40,8 @@ def running_text(rows: Sequence[Row]) -> str:
 
 def facts_of(row: Row, summary: Summary | LorabenchError | None) -> Facts:
     """Return what is known of a row as (label, value), in the order shown."""
-    return [*_location_facts(row), *_run_facts(row), *_analysis_facts(row, summary)]
+    analysed = [] if row.state == "training" else _analysis_facts(row, summary)
+    return [*_location_facts(row), *_run_facts(row), *analysed]
 
 
 def _location_facts(row: Row) -> Facts:

@@ -180,8 +180,9 @@ class RunTable(RowTable):
     def _texts(self, row: Row) -> dict[str, str]:
         history = row.history
         summary = self.summaries.get(row.path)
-        read = summary if not isinstance(summary, LorabenchError) else None
-        broken = isinstance(summary, LorabenchError) and row.state != "training"
+        going = row.state == "training"  # what an adapter was that lay there before is not what it is now
+        read = summary if not isinstance(summary, LorabenchError) and not going else None
+        broken = isinstance(summary, LorabenchError) and not going
         indent = "  " * row.depth
         targets_width = next(title.width for title in self.titles if title.name == "targets")
         unknown = self._unknown(row)
@@ -198,6 +199,7 @@ class RunTable(RowTable):
 
     def _unknown(self, row: Row) -> str:
         """What stands for a number: to come by itself, to come on enter, or none."""
-        if row.path in self.summaries or row.location is None or not row.location.files:
+        nothing = row.location is None or not row.location.files or row.state == "training"
+        if row.path in self.summaries or nothing:
             return dash(None)
         return COMING if previewed(row) else ON_ENTER

@@ -285,3 +285,24 @@ async def test_one_run_more_is_put_among_the_lines_that_stand(
         shutil.rmtree(outputs / "longer")
         await until(pilot, lambda: [row[0] for row in bench_rows(app)] == before)
         assert not written
+
+
+async def test_numbers_of_an_adapter_from_before_do_not_stand_beside_a_training(
+    workbench: Make, outputs: Path
+) -> None:
+    run = outputs / "run[1]"
+    app = workbench()
+
+    def numbers() -> tuple[str, str]:
+        return next((row[-2], row[-1]) for row in bench_rows(app) if row[0] == run.name)
+
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await until(pilot, lambda: "—" not in numbers() and "·" not in numbers())
+        before = numbers()
+        with take_lock(run), EventWriter(run) as events:
+            events.write("started", total_steps=750)
+            events.write("log", step=312, loss=1.84)
+            await until(pilot, lambda: numbers() == ("—", "—"))
+            events.write("stopped", step=312)
+        await until(pilot, lambda: numbers() == before)
