@@ -26,6 +26,7 @@ TAKEN = sum(len(f" {key} {title} ") for _, key, title in TABS) + 2
 BRAND = len(" lorabench ")
 NARROW = 100
 _MAKERS = {"NVIDIA", "GeForce", "Tesla", "Quadro"}
+_KINDS = {"Ti", "SUPER"}
 
 
 class TopLine(Horizontal):
@@ -106,7 +107,8 @@ def short_name(device: str) -> str:
     """Return `H100` of `NVIDIA H100 80GB HBM3`, `RTX 4090` of `NVIDIA GeForce RTX 4090`, `CPU` of a CPU's."""
     words = [word for word in visible(device).partition(",")[0].split() if word not in _MAKERS]
     number = next((at for at, word in enumerate(words) if any(map(str.isdigit, word))), len(words))
-    return " ".join(words[: number + 1])
+    kind = [word for word in words[number + 1 : number + 3] if word in _KINDS]
+    return " ".join([*words[: number + 1], *kind])
 
 
 def home_path(path: Path) -> str:

@@ -38,6 +38,7 @@ async def test_the_current_folder_stands_at_the_top_by_its_name(here: Path, widt
         ("NVIDIA H100 80GB HBM3", "H100"),
         ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"),
         ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("NVIDIA GeForce RTX 4070 Ti SUPER", "RTX 4070 Ti SUPER"),
         ("Tesla T4", "T4"),
         ("NVIDIA TITAN V", "TITAN V"),
         ("CPU, 2 cores", "CPU"),
