@@ -41,8 +41,7 @@ FIXED: dict[str, list[Attempt]] = {
         ),
     ],
     "a hang-up before it trains": [("config", (Trouble("hang up by signal", "import"),))],
-    "signals, kills, and four resumes": [
-        ("thread", (Trouble("terminate", "training", step=3),)),
+    "signals, kills, and three resumes": [
         ("command", (Trouble("kill", "checkpoint", "trainer", step=16),)),
         ("own process", (Trouble("interrupt", "training", "trainer", step=3),)),
         ("thread", (Trouble("kill", "saving", "screens"),)),

@@ -111,8 +111,8 @@ async def test_one_adapter_that_cannot_be_coped_with_does_not_end_the_others(
 
 @pytest.mark.parametrize(
     "value",
-    ["!!int", "!!bool maybe", "!!timestamp soon", "[", "2024-99-99", "1:" * 200 + "0.5", "0x" + "f" * 5000],
-    ids=range(7),
+    ["!!int", "!!bool maybe", "[", "1:" * 200 + "0.5"],
+    ids=range(4),
 )
 async def test_a_run_whose_file_cannot_be_read_is_listed(workbench: Make, outputs: Path, value: str) -> None:
     odd = outputs / "odd"
