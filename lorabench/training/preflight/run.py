@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lorabench.errors import LorabenchError
 from lorabench.text import visible
 from lorabench.training.config.field import FieldProblem
+from lorabench.training.config.field import described as spelled
 from lorabench.training.config.fields import FIELDS, OUR_KEY
 from lorabench.training.config.later import later_problems
 from lorabench.training.config.run_config import RunConfig
@@ -115,7 +116,9 @@ def _trl(config: RunConfig) -> list[Finding]:
 def _of(check: str, problem: FieldProblem) -> Finding:
     told = problem.line is None or problem.message.startswith(f"Line {problem.line}")
     where = "" if told else f"line {problem.line}"
-    detail = "\n".join(filter(None, (where, problem.allowed and f"allowed: {problem.allowed}")))
+    field = FIELDS.get(problem.name) if problem.level == "error" else None
+    taken = f"Meanwhile all other checks take its default, {spelled(field.default)}." if field else ""
+    detail = "\n".join(filter(None, (where, problem.allowed and f"allowed: {problem.allowed}", taken)))
     return Finding(check, problem.level, problem.message, detail, problem.mend)
 
 

@@ -38,6 +38,12 @@ def test_what_trl_sft_would_train_without_is_a_warning_with_what_to_do(
     assert "Start the run with lorabench train" in told.detail
 
 
+def test_a_value_that_cannot_be_says_what_all_other_checks_take(configure: Configure, samples: Path) -> None:
+    (told,) = of_config(configure(samples / "demo-model", lora_r=0))
+    assert told.level == "error"
+    assert told.detail.splitlines()[-1] == "Meanwhile all other checks take its default, 16."
+
+
 @pytest.mark.parametrize(
     ("optimizer", "rate", "warned"),
     [
