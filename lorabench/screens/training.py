@@ -125,7 +125,7 @@ class Training:
         from lorabench.training.config.launching import launcher_fields
         from lorabench.training.config.run_config import RunConfig
 
-        config = RunConfig.load(path)
+        config = RunConfig.to_train(path)
         folder = config.folder
         if self.goes_on and folder == self.folder:
             then(folder)

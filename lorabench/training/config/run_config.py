@@ -61,6 +61,15 @@ class RunConfig:
         return cls(read_text(Path(path)), Path(path))
 
     @classmethod
+    def to_train(cls, path: Path) -> RunConfig:
+        """Open a file as `load` does; ConfigError also where it sets nothing, and TRL would train its defaults."""
+        config = cls.load(path)
+        if not config.values:
+            hint = "\n".join(problem.message for problem in config.problems)
+            raise ConfigError(f"{visible(path)} says nothing to train.", hint)
+        return config
+
+    @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunConfig:
         """Make a configuration of these fields, in no file yet."""
         config = cls("")

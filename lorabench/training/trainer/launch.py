@@ -34,7 +34,7 @@ def launch(
         LorabenchError: there is no such file, or no such configuration of accelerate's.
         OSError: the output folder cannot be used.
     """
-    config = RunConfig.load(path / RUN_FILE if is_folder(path) else path)
+    config = RunConfig.to_train(path / RUN_FILE if is_folder(path) else path)
     options = _launcher_options(config, accelerate, processes)
     folder = config.folder
     folder.mkdir(parents=True, exist_ok=True)

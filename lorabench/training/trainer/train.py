@@ -73,7 +73,7 @@ def train(
     file = path / RUN_FILE if is_folder(path) else path
     with contextlib.ExitStack() as stack:
         try:
-            config = RunConfig.load(file)
+            config = RunConfig.to_train(file)
             config.folder.mkdir(parents=True, exist_ok=True)
             check_room(config.folder)
             ignore = requests_in(config.folder) if ignore is None else ignore

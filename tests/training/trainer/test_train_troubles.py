@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
+from lorabench.errors import LorabenchError
 from lorabench.runs.checkpoints import checkpoints
 from lorabench.runs.lock import take_lock
+from lorabench.training.trainer.launch import launch
 from lorabench.training.trainer.train import train
 from lorabench.training.trainer.watched import WatchedTrainer
 from tests.training.trainer.runs import (
@@ -164,3 +166,17 @@ def test_what_fails_after_the_adapter_is_saved_is_a_warning(
     monkeypatch.setattr(WatchedTrainer, "end", fail)
     assert train(run_file(tmp_path, max_steps=1)).state == "finished"
     assert "The adapter is saved, but ConnectionError: no hub" in warnings_of(tmp_path / "run")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "lora_r: [8\n"])
+def test_a_file_that_says_nothing_is_refused_and_trains_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text(text)
+    outcome = train(tmp_path)
+    assert (outcome.state, outcome.path) == ("refused", None)
+    assert "run.yaml says nothing to train." in outcome.error
+    with pytest.raises(LorabenchError, match="says nothing to train"):
+        launch(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
