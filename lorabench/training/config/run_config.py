@@ -62,7 +62,7 @@ class RunConfig:
 
     @classmethod
     def to_train(cls, path: Path) -> RunConfig:
-        """Open a file as `load` does; ConfigError also where it sets nothing, and TRL would train its defaults."""
+        """Open a file as `load` does; it is a ConfigError, too, where it sets nothing at all."""
         config = cls.load(path)
         if not config.values:
             hint = "\n".join(problem.message for problem in config.problems)
