@@ -18,11 +18,12 @@ from lorabench.errors import LorabenchError
 from lorabench.files import is_file, is_folder
 from lorabench.resources import resource
 from lorabench.runs.device import Device
+from lorabench.runs.events import EVENTS_FILE
 from lorabench.runs.history import ADAPTER_FILE, RUN_FILE
 from lorabench.screens.analysis import Analysis
 from lorabench.screens.bench import BenchScreen
 from lorabench.screens.dialogs import ChoiceDialog, ErrorDialog
-from lorabench.screens.modes import MODES, PREFETCH_SECONDS, prefetch
+from lorabench.screens.modes import ANALYSED, MODES, PREFETCH_SECONDS, prefetch
 from lorabench.screens.palette import commands
 from lorabench.screens.training import StartTraining, Training
 from lorabench.terminal.app import TerminalApp
@@ -266,13 +267,14 @@ class LorabenchApp(TerminalApp):
         self.show_error(error, "not started")
 
     def action_show(self, mode: str) -> None:
-        """Switch to a screen; to the configuration or the adapter of the watched run where none is open."""
-        run = self.run_folder
-        if mode == "config" and self.config_file is None and run is not None and is_file(run / RUN_FILE):
+        """Switch to a screen; one with nothing to show takes the watched run, or that of the open adapter."""
+        run, opened = self.run_folder, self.analysis.path
+        if mode == "train" and run is None and opened is not None and is_file(opened / EVENTS_FILE):
+            self.run_folder = opened
+        elif mode == "config" and self.config_file is None and run is not None and is_file(run / RUN_FILE):
             self.open_config(run / RUN_FILE)
             return
-        wanted = mode in ("layers", "spectra", "base") and self.analysis.path is None
-        if wanted and run is not None and is_file(run / ADAPTER_FILE):
+        elif mode in ANALYSED and opened is None and run is not None and is_file(run / ADAPTER_FILE):
             self.analysis.open(run)
         self.switch_mode(mode)
 

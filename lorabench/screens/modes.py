@@ -11,6 +11,7 @@ from lorabench.screens.bench import BenchScreen
 
 # It takes a fifth of a second in all: not before somebody has the bench to look at.
 PREFETCH_SECONDS = 0.5
+ANALYSED = ("layers", "spectra", "base")
 PREFETCHED = (
     "lorabench.screens.train",
     "lorabench.training.config.run_config",

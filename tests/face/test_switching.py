@@ -11,6 +11,7 @@ import pytest
 from textual.css.stylesheet import Stylesheet
 from textual.widgets import Footer, Static
 
+from lorabench.app import LorabenchApp
 from lorabench.screens.dialogs import HelpDialog
 from lorabench.screens.modes import PREFETCHED
 from tests.face.looking import settled, until
@@ -91,3 +92,15 @@ async def test_a_screen_of_an_adapter_shows_that_of_the_watched_run_where_none_i
         await pilot.press(key)
         await sees(pilot, shown)
         assert app.analysis.path == run
+
+
+async def test_the_training_of_the_adapter_that_is_open_is_shown_where_none_is_watched(
+    run: Path, samples: Path
+) -> None:
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copy(samples / "style-clean-r16" / name, run)
+    app = LorabenchApp(run.parent, run)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await sees(pilot, "42 rows")
+        await pilot.press("3")
+        await sees(pilot, "✔ finished")
