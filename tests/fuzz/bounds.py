@@ -49,12 +49,12 @@ def bounds(most_seconds: float = MOST_SECONDS) -> Iterator[None]:
     gc.disable()  # what hypothesis has heaped up by then takes seconds to go through
     try:
         yield
+        spent, grown = _processor_seconds() - seconds, _status("VmHWM") - memory
     finally:
         gc.enable()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_DATA, unlimited)
-    spent, grown = _processor_seconds() - seconds, _status("VmHWM") - memory
     assert spent < most_seconds, f"{spent:.1f} s"
     assert grown < MOST_BYTES, f"{grown / 1e6:.0f} MB"
 
