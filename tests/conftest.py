@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     """Hide the GPUs from tests that are not about them: they tell what is so on any machine.
 
-    CUDA_VISIBLE_DEVICES, where it is set, counts.
+    CUDA_VISIBLE_DEVICES, where it is set, counts. And let ctrl+c reach what tests start: a shell's background
+    jobs ignore it, and so would all that they start.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "not gpu" in str(config.getoption("-m")):
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
