@@ -49,9 +49,8 @@ def train(path: Path, options: Options) -> int:
     config = readable_config(path)
     folder = config.folder
     _refuse_if_trained(folder)
-    asked = config.has("resume_from_checkpoint") and config.get(
-        "resume_from_checkpoint"
-    )  # TRL's: it takes long
+    field = "resume_from_checkpoint"
+    asked = config.has(field) and config.get(field)  # it is TRL's, which takes seconds to import
     if options.resume is None and not asked:
         _refuse_what_would_be_set_aside(folder)
     events = folder / EVENTS_FILE

@@ -22,8 +22,7 @@ LARGEST_CONFIG = 100_000
 class Row:
     """A run, an adapter, both in one folder, or a folder that holds several; `depth` is its indent.
 
-    `config` is the run.yaml of a run that has no adapter yet, as it stands there; `problem`, that none can be
-    read.
+    `config` is the run.yaml of a run that has no adapter yet, as it stands there; `problem`, why it has none.
     """
 
     path: Path

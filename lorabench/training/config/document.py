@@ -38,18 +38,22 @@ class Document:
 
 def read(text: str) -> Document:
     """Read a YAML document; what is wrong with it is among its problems, and its text is kept."""
+    tree = None
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         if tree is not None and _written_out(tree, {}) > MOST_NODES:
             return _broken(text, [FieldProblem("", "Its aliases, written out, would have no end.")])
-        unreadable = next(_unreadable(tree), None)
-        if unreadable is not None:
-            return _broken(text, [unreadable])
+        for node in _scalars(tree):
+            if node.tag.endswith((":int", ":float")) and is_endless_number(node.value):
+                return _broken(text, [_at(node, "a number of hundreds of digits")])
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         return _broken(text, [told(error, text)])
     except RecursionError:
         return _broken(text, [FieldProblem("", "This YAML is nested too deeply to be read.")])
+    except NOT_AS_TAGGED as error:
+        plain = FieldProblem("", f"A value cannot be read: {visible(error)}.")
+        return _broken(text, [next(_unreadable(tree), plain)])
     if values is None:
         empty = FieldProblem("", "The file is empty: no field is set.", "a field a line, as in lora_r: 8")
         return Document(text, problems=(empty,))
@@ -68,32 +72,32 @@ def read(text: str) -> Document:
     return Document(text, named, lines, tuple(problems), broken=bool(problems))
 
 
-def _unreadable(node: yaml.Node | None) -> Iterator[FieldProblem]:
-    """Say of each value where PyYAML would give up on it: 2024-99-99 is no date, and `!!int` no number."""
-    if isinstance(node, yaml.CollectionNode):
+def _scalars(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.CollectionNode):
         for child in node.value:
             for part in child if isinstance(child, tuple) else (child,):
-                yield from _unreadable(part)
-    elif isinstance(node, yaml.ScalarNode):
-        why = _why_unreadable(node)
-        if why:
-            line = node.start_mark.line + 1
-            yield FieldProblem("", f"Line {line}: {why}.", line=line)
+                yield from _scalars(part)
 
 
-def _why_unreadable(node: yaml.ScalarNode) -> str:
-    if node.tag.endswith((":int", ":float")) and is_endless_number(node.value):
-        return "a number of hundreds of digits"
-    try:
-        yaml.SafeLoader("").construct_object(node)
-    except yaml.YAMLError:
-        return ""  # it is told of the whole text
-    except ValueError as error:
-        return f"this value cannot be read: {visible(error)}"
-    except NOT_AS_TAGGED:
-        tag = visible(node.tag.rpartition(":")[2])
-        return f"{described(node.value)} is not what its tag !!{tag} says"
-    return ""
+def _unreadable(tree: yaml.Node | None) -> Iterator[FieldProblem]:
+    """Say of each value where PyYAML gives up on it: 2024-99-99 is no date, and `!!int` no number."""
+    for node in _scalars(tree):
+        try:
+            yaml.SafeLoader("").construct_object(node)
+        except yaml.YAMLError:
+            continue  # it is told of the whole text
+        except ValueError as error:
+            yield _at(node, f"this value cannot be read: {visible(error)}")
+        except NOT_AS_TAGGED:
+            tag = visible(node.tag.rpartition(":")[2])
+            yield _at(node, f"{described(node.value)} is not what its tag !!{tag} says")
+
+
+def _at(node: yaml.Node, what: str) -> FieldProblem:
+    line = node.start_mark.line + 1
+    return FieldProblem("", f"Line {line}: {what}.", line=line)
 
 
 def _written_out(node: yaml.Node, known: dict[int, float]) -> float:

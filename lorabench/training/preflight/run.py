@@ -70,7 +70,7 @@ def findings_of(check: Check, config: RunConfig) -> Iterator[Finding]:
 def _config(config: RunConfig) -> list[Finding]:
     """Say what is wrong with the fields that lorabench declares."""
     fine = Finding("config", "ok", "Every field has a value that it can have.")
-    found = [_of("config", problem) for problem in config.problems] or [fine]
+    found = [_of("config", each, _meanwhile(config, each.name)) for each in config.problems] or [fine]
     return [*found, *_learning_rate(config), *_passed_by(config)]
 
 
@@ -113,11 +113,17 @@ def _trl(config: RunConfig) -> list[Finding]:
     return [_of("trl", problem) for problem in problems] or [fine]
 
 
-def _of(check: str, problem: FieldProblem) -> Finding:
+def _meanwhile(config: RunConfig, name: str) -> str:
+    """Say what stands for a field whose value cannot be; "" where it is another thing that is wrong."""
+    value = {**config.values, **config.lora_extra}.get(name)
+    if name not in FIELDS or not config.has(name) or FIELDS[name].problem(value) is None:
+        return ""
+    return f"Meanwhile all other checks take its default, {spelled(FIELDS[name].default)}."
+
+
+def _of(check: str, problem: FieldProblem, taken: str = "") -> Finding:
     told = problem.line is None or problem.message.startswith(f"Line {problem.line}")
     where = "" if told else f"line {problem.line}"
-    field = FIELDS.get(problem.name) if problem.level == "error" else None
-    taken = f"Meanwhile all other checks take its default, {spelled(field.default)}." if field else ""
     detail = "\n".join(filter(None, (where, problem.allowed and f"allowed: {problem.allowed}", taken)))
     return Finding(check, problem.level, problem.message, detail, problem.mend)
 

@@ -199,6 +199,7 @@ def test_braces_take_changes_too():
         ("8: lora_r\n", None, "key 8 is not text"),
         ("day: 2024-99-99\n", 1, "Line 1: this value cannot be read: month must be in 1..12"),
         ("lora_r: 8\nseed: !!int\n", 2, 'Line 2: "" is not what its tag !!int says.'),
+        ('run_name: "\\Uffffffff"\n', None, "A value cannot be read"),
         ("bf16: !!bool maybe\n", 1, '"maybe" is not what its tag !!bool says.'),
         ("seed: 1\nlora_r: " + "1:" * 200 + "0.5\n", 2, "Line 2: a number of hundreds of digits."),
         ("? 0x" + "f" * 5000 + "\n: 3\n", 1, "Line 1: a number of hundreds of digits."),

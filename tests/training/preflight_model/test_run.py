@@ -42,6 +42,10 @@ def test_a_value_that_cannot_be_says_what_all_other_checks_take(configure: Confi
     (told,) = of_config(configure(samples / "demo-model", lora_r=0))
     assert told.level == "error"
     assert told.detail.splitlines()[-1] == "Meanwhile all other checks take its default, 16."
+    # Each value alone can be: the checks take them as they stand.
+    both = of_config(configure(samples / "demo-model", bf16=True, fp16=True))
+    assert "error" in {finding.level for finding in both}
+    assert not any("Meanwhile" in finding.detail for finding in both)
 
 
 @pytest.mark.parametrize(
