@@ -71,5 +71,5 @@ def human_duration(seconds: float) -> str:
 
 
 def is_endless_number(text: str) -> bool:
-    """Say whether a YAML scalar may be a number of so many digits that Python would not write it out."""
-    return len(text) > 320 and not text.strip("+-0123456789abcdefxABCDEFX_:.")
+    """Say whether a YAML scalar may be a number beyond all floats: hexadecimal ones begin at 257 digits."""
+    return len(text) > 255 and not text.strip("+-0123456789abcdefxABCDEFX_:.")

@@ -157,9 +157,13 @@ class Field:
         raise ValueError(f"is {described(value)}")
 
     def _within(self, value: Any) -> Any:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and not (math.isfinite(value) and value in self.range):
-            raise ValueError(f"is {value:g}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                fits, shown = math.isfinite(value) and value in self.range, f"{value:g}"
+            except OverflowError:  # a whole number beyond all floats, as a text may hold it
+                fits, shown = False, "a number of hundreds of digits"
+            if not fits:
+                raise ValueError(f"is {shown}")
         if isinstance(value, str) and self.choices and not self._is_choice(value):
             raise ValueError(f"is {described(value)}")
         if isinstance(value, list):

@@ -202,6 +202,7 @@ def test_braces_take_changes_too():
         ('run_name: "\\Uffffffff"\n', None, "A value cannot be read"),
         ("bf16: !!bool maybe\n", 1, '"maybe" is not what its tag !!bool says.'),
         ("seed: 1\nlora_r: " + "1:" * 200 + "0.5\n", 2, "Line 2: a number of hundreds of digits."),
+        ("seed: 0x" + "f" * 300 + "\n", 1, "Line 1: a number of hundreds of digits."),
         ("? 0x" + "f" * 5000 + "\n: 3\n", 1, "Line 1: a number of hundreds of digits."),
         ("env: {A: [-" + "1:" * 3000 + "1]}\n", 1, "Line 1: a number of hundreds of digits."),
         ("env: {A: [!!timestamp soon]}\n", 1, '"soon" is not what its tag !!timestamp says.'),

@@ -65,6 +65,8 @@ def test_a_wrong_value_is_answered_with_what_is_allowed(name, value, said):
         ("output_dir", 42, "42"),
         ("lora_r", 8.5, None),
         ("lora_r", -8.0, None),
+        ("lora_r", 10**400, None),
+        ("lora_r", "9" * 400, None),
         ("packing", "perhaps", None),
         ("packing", "flase", False),
         ("gradient_checkpointing", "Ture", True),
